@@ -1,0 +1,41 @@
+# make quickstart   every stage from raw text to an evaluated specialist, on a local Ray cluster
+# make test         lint-free unit, training, cluster and end-to-end tests (test-all: the slow ones too)
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+
+export RAY_USAGE_STATS_ENABLED = 0
+export HF_HUB_OFFLINE = 1
+export TOKENIZERS_PARALLELISM = false
+
+.PHONY: setup quickstart test test-all lint report clean
+
+setup: .venv/ready
+
+.venv/ready: pyproject.toml cluster/requirements.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "setup: installing the pinned packages into .venv (a few minutes the first time)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r cluster/requirements.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+quickstart: setup
+	@$(BIN)/python -m jobs.quickstart $(if $(KEEP),--keep)
+
+report: setup
+	@$(BIN)/python -m jobs.report jobs/recipes/quickstart/report.yaml
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: setup
+	$(BIN)/python -m pytest
+
+test-all: setup
+	$(BIN)/python -m pytest -m "slow or not slow"
+
+clean:
+	rm -rf runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find jobs models pipelines tests -name __pycache__ -type d -prune -exec rm -rf {} +

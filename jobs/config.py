@@ -1,0 +1,171 @@
+"""Recipes: YAML files with `base:` inheritance and dotted overrides, read into typed settings.
+
+A recipe is a pydantic model with `extra="forbid"`. Whatever is wrong with one (a missing file, a key that nobody
+knows, a value of the wrong type) is a `RecipeError` whose message names the file and the key and says what was
+expected; jobs print it and exit with status 2.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import types
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+R = TypeVar("R", bound=BaseModel)
+
+
+class RecipeError(Exception):
+    """What is wrong with a recipe, in words for the person who wrote it."""
+
+
+def load(schema: type[R], path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> R:
+    """Read a recipe.
+
+    Args:
+        schema: the settings the recipe must fit.
+        path: a YAML file; its `base:` (relative to the file) is read first and its own keys win.
+        overrides: `dotted.key=value` words; values are YAML, lists are indexed by number.
+
+    Raises:
+        RecipeError: with one line for each thing that is wrong.
+    """
+    values = _read(Path(path), ())
+    origins = [f"{path}"]
+    for word in overrides:
+        _override(values, word)
+        origins.append(word)
+    try:
+        return schema.model_validate(values)
+    except ValidationError as error:
+        raise RecipeError("\n".join(_explain(schema, problem, str(path)) for problem in error.errors())) from None
+
+
+def dump(recipe: BaseModel) -> str:
+    """The resolved recipe as YAML: reading it again gives the same recipe."""
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=110)
+
+
+def _read(path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
+    if path.resolve() in chain:
+        raise RecipeError(f"{path}: its `base:` leads back to itself")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise RecipeError(f"{path}: no such recipe{_near_files(path)}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: cannot be read ({error})") from None
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if values is None:
+        values = {}
+    if not isinstance(values, dict):
+        raise RecipeError(f"{path}: expected keys and values, found {type(values).__name__}")
+    base = values.pop("base", None)
+    if base is None:
+        return values
+    if not isinstance(base, str):
+        raise RecipeError(f"{path}: base: expected the path of a recipe, found {base!r}")
+    return _merge(_read(path.parent / base, (*chain, path.resolve())), values)
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Mappings are merged key by key; anything else is replaced."""
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _override(values: dict[str, Any], word: str) -> None:
+    key, equals, text = word.partition("=")
+    if not equals or not key:
+        raise RecipeError(f"{word!r}: expected key=value, as in training.learning_rate=3e-4")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise RecipeError(f"{word!r}: the value is not YAML") from None
+    if isinstance(value, str):
+        # YAML 1.1 reads 3e-4 as a string; people who type it mean a number.
+        try:
+            value = float(value)
+        except ValueError:
+            pass
+    *parents, last = key.split(".")
+    place: Any = values
+    for depth, part in enumerate(parents):
+        if isinstance(place, list):
+            place = place[_position(place, part, word)]
+            continue
+        child = place.setdefault(part, {})
+        if child is None:
+            child = place[part] = {}
+        if not isinstance(child, dict | list):
+            raise RecipeError(f"{word!r}: {'.'.join(parents[: depth + 1])} is {child!r} and has no keys below it")
+        place = child
+    if isinstance(place, list):
+        place[_position(place, last, word)] = value
+    else:
+        place[last] = value
+
+
+def _position(place: list[Any], part: str, word: str) -> int:
+    if not part.isdigit() or int(part) >= len(place):
+        raise RecipeError(f"{word!r}: {part!r} is no position in a list of {len(place)}")
+    return int(part)
+
+
+def _explain(schema: type[BaseModel], problem: Any, path: str) -> str:
+    location = [part for part in problem["loc"] if not (isinstance(part, str) and part.startswith("function-"))]
+    key = ".".join(str(part) for part in location) or "(the whole recipe)"
+    kind = problem["type"]
+    if kind == "extra_forbidden":
+        known = _keys_at(schema, location[:-1])
+        near = difflib.get_close_matches(str(location[-1]), known, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else f"; known keys: {', '.join(sorted(known))}"
+        return f"{path}: {key}: unknown key{hint}"
+    if kind == "missing":
+        return f"{path}: {key}: missing"
+    found = problem.get("input")
+    shown = "" if isinstance(found, dict | list) else f" (found {found!r})"
+    return f"{path}: {key}: {problem['msg'].removeprefix('Value error, ')}{shown}"
+
+
+def _keys_at(schema: type[BaseModel], location: Sequence[Any]) -> list[str]:
+    """Keys that the settings at this place know, following lists, optionals and unions."""
+    models: list[type[BaseModel]] = [schema]
+    for part in location:
+        following: list[type[BaseModel]] = []
+        for model in models:
+            field = model.model_fields.get(str(part))
+            if field is not None:
+                following.extend(_models_in(field.annotation))
+        if following:
+            models = following
+    return [name for model in models for name in model.model_fields]
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    origin = typing.get_origin(annotation)
+    if origin is None and not isinstance(annotation, types.UnionType):
+        return []
+    return [model for argument in typing.get_args(annotation) for model in _models_in(argument)]
+
+
+def _near_files(path: Path) -> str:
+    folder = path.parent
+    if not folder.is_dir():
+        return f" (there is no directory {folder})"
+    near = difflib.get_close_matches(path.name, [p.name for p in folder.glob("*.yaml")], n=3, cutoff=0.5)
+    return f"; near it: {', '.join(near)}" if near else ""

@@ -1,0 +1,199 @@
+"""A Ray head on this machine, with its dashboard, on free loopback ports, and nothing left behind.
+
+It is a process group of its own, so stopping it stops exactly what was started here, whatever other clusters run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+# A session's socket paths add about 65 characters to the directory, and Unix allows 107.
+_LONGEST_TEMP_DIR = 40
+
+
+@dataclass(frozen=True)
+class Head:
+    """A running head: `address` for drivers, `dashboard` for jobs and browsers, `pid` of its process group."""
+
+    address: str
+    dashboard: str
+    token_file: str
+    temp_dir: str
+    pid: int
+
+    @property
+    def token(self) -> str:
+        """What requests authenticate with."""
+        return Path(self.token_file).read_text()
+
+    def environment(self) -> dict[str, str]:
+        """What a shell needs to talk to this head."""
+        return {
+            "RAY_ADDRESS": self.address,
+            "RAY_API_SERVER_ADDRESS": self.dashboard,
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN_PATH": self.token_file,
+            "RAY_USAGE_STATS_ENABLED": "0",
+        }
+
+
+def start(home: Path, cpus: int | None = None, object_store_bytes: int = 1_000_000_000) -> Head:
+    """Start a head whose files lie below `home/.ray`; jobs on it resolve relative locations below the repo's home.
+
+    Raises:
+        RuntimeError: it did not come up, with the end of its log.
+    """
+    state = home / ".ray"
+    state.mkdir(parents=True, exist_ok=True)
+    temp_dir = str(state / "tmp")
+    if len(temp_dir) > _LONGEST_TEMP_DIR:
+        temp_dir = tempfile.mkdtemp(prefix="gw-")
+    token_file = state / "token"
+    descriptor = os.open(token_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secrets.token_hex(32))
+    ports = dict(zip(_PORTS, _free_ports(len(_PORTS)), strict=True))
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats"]
+    command += ["--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1", f"--temp-dir={temp_dir}"]
+    command += [f"--{name}={port}" for name, port in ports.items()]
+    command += [f"--object-store-memory={object_store_bytes}", f"--num-cpus={cpus or max(2, os.cpu_count() or 2)}"]
+    log = state / "head.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            env=_environment(str(token_file)),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    address, dashboard = f"127.0.0.1:{ports['port']}", f"http://127.0.0.1:{ports['dashboard-port']}"
+    head = Head(address, dashboard, str(token_file), temp_dir, process.pid)
+    try:
+        _wait(head, process, log)
+    except BaseException:
+        stop(head)
+        raise
+    return head
+
+
+def stop(head: Head) -> None:
+    """Stop the head and all its processes, and remove its session files."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(head.pid, signal.SIGTERM)
+    deadline = time.monotonic() + 3
+    members = _descendants(head)
+    while members and time.monotonic() < deadline:
+        time.sleep(0.1)
+        members = _descendants(head)
+    for pid in members:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(head.pid, 0)
+    shutil.rmtree(head.temp_dir, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def running(home: Path, cpus: int | None = None, object_store_bytes: int = 1_000_000_000) -> Iterator[Head]:
+    """A head for the length of a `with` block."""
+    head = start(home, cpus, object_store_bytes)
+    try:
+        yield head
+    finally:
+        stop(head)
+
+
+def processes(head: Head) -> list[int]:
+    """Pids of the head's processes: its session, and the workers and drivers that name its session directory."""
+    return _descendants(head)
+
+
+_PORTS = (
+    "port",
+    "dashboard-port",
+    "ray-client-server-port",
+    "dashboard-agent-listen-port",
+    "dashboard-agent-grpc-port",
+    "runtime-env-agent-port",
+    "metrics-export-port",
+    "node-manager-port",
+    "object-manager-port",
+)
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+def _environment(token_file: str) -> dict[str, str]:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+    environment |= {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": token_file,
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",
+        "RAY_enable_open_telemetry": environment.get("RAY_enable_open_telemetry", "0"),
+        "GROUNDWORK_HOME": os.environ.get("GROUNDWORK_HOME", os.getcwd()),
+        "HF_HUB_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "PYTHONUNBUFFERED": "1",
+        "PATH": f"{os.path.join(sys.prefix, 'bin')}:{os.environ.get('PATH', '')}",
+    }
+    return environment
+
+
+def _wait(head: Head, process: subprocess.Popen[bytes], log: Path, timeout_seconds: float = 90) -> None:
+    """Until the job API answers: the last part of a head to come up."""
+    deadline = time.monotonic() + timeout_seconds
+    request = urllib.request.Request(f"{head.dashboard}/api/jobs/", headers={"Authorization": f"Bearer {head.token}"})
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise RuntimeError(f"the Ray head ended at once; {log} ends with:\n{_tail(log)}")
+        try:
+            with urllib.request.urlopen(request, timeout=2) as response:
+                json.load(response)
+                return
+        except (urllib.error.URLError, OSError, ValueError):
+            time.sleep(0.2)
+    raise RuntimeError(f"the Ray head did not answer in {timeout_seconds:.0f} s; {log} ends with:\n{_tail(log)}")
+
+
+def _tail(log: Path) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-15:])
+
+
+def _descendants(head: Head) -> list[int]:
+    import psutil
+
+    found = []
+    for process in psutil.process_iter(["pid"]):
+        try:
+            if process.pid == os.getpid() or process.status() == psutil.STATUS_ZOMBIE:
+                continue
+            if os.getsid(process.pid) == head.pid or head.temp_dir in " ".join(process.cmdline()):
+                found.append(process.pid)
+        except (psutil.NoSuchProcess, psutil.AccessDenied, ProcessLookupError, PermissionError):
+            continue
+    return found

@@ -1,0 +1,241 @@
+"""The frame every job stands in: arguments, plan, recognition of finished work, results, exit status.
+
+    python -m jobs.NAME RECIPE.yaml [key=value ...] [--json] [--dry-run] [--force]
+
+A job's run directory is `<output>/jobs/<name>/`: `recipe.yaml` (resolved), `result.json` (written last),
+`metrics.jsonl` where the job measures over time, and whatever its report needs. A job is *finished* when its
+`result.json` carries the fingerprint of the same recipe, the same inputs and the same version; running it again
+then prints the result and does nothing.
+Exit status: 0 done, 1 failed, 2 the recipe or the arguments are wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+import traceback
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar, Generic, TypeVar
+
+from pydantic import BaseModel, Field
+
+from jobs import config
+from jobs.config import RecipeError
+from pipelines import storage
+from pipelines.storage import Location
+
+VERSION = "0.1.0"
+
+
+class Recipe(BaseModel, extra="forbid", frozen=True):
+    """What every job's recipe has."""
+
+    name: str = Field(description="names the run directory: <output>/jobs/<name>", pattern=r"^[a-z0-9][a-z0-9-]*$")
+    output: Location = Field(description="where this run's outputs go: a path or URI")
+    seed: int = Field(default=1234, description="every random choice comes from it")
+
+    @property
+    def run_directory(self) -> str:
+        """Where the job keeps its own records."""
+        return storage.join(self.output, "jobs", self.name)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a job would do: lines for a person, and the resources it asks Ray for at once."""
+
+    work: list[str]
+    resources: dict[str, float]
+
+
+@dataclass
+class Outcome:
+    """What a job leaves: `outputs` name -> location, `metrics` name -> figure, `summary` lines for a person."""
+
+    outputs: dict[str, str]
+    metrics: dict[str, Any]
+    summary: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Result:
+    """`result.json`, and (first five fields) the last line that `--json` prints."""
+
+    job: str
+    status: str
+    outputs: dict[str, str]
+    metrics: dict[str, Any]
+    seconds: float
+    summary: list[str]
+    name: str
+    fingerprint: str
+    inputs: dict[str, str]
+    finished_at: str
+    already_done: bool = False
+
+    def line(self) -> str:
+        """The machine-readable last line."""
+        keys = ("job", "status", "outputs", "metrics", "seconds")
+        return json.dumps({key: getattr(self, key) for key in keys}, ensure_ascii=False)
+
+
+R = TypeVar("R", bound=Recipe)
+
+
+class InputError(Exception):
+    """Something a job reads is missing or not what it should be; the message names it."""
+
+
+class Job(ABC, Generic[R]):
+    """One job: what it reads, what it would do, and doing it."""
+
+    name: ClassVar[str]
+    recipe: type[R]
+
+    @abstractmethod
+    def inputs(self, recipe: R) -> dict[str, str]:
+        """Input name -> fingerprint; with the recipe it decides whether finished work still stands.
+
+        Raises InputError when an input is missing.
+        """
+
+    @abstractmethod
+    def plan(self, recipe: R) -> Plan:
+        """What would be done. Cheap: starts nothing."""
+
+    @abstractmethod
+    def run(self, recipe: R) -> Outcome:
+        """Do it, on the Ray that `connect()` finds."""
+
+
+def require(location: str, made_by: str) -> str:
+    """Fingerprint of a file that an earlier job made.
+
+    Raises InputError when it is not there.
+    """
+    if not storage.exists(location):
+        raise InputError(f"{location}: not there; it is made by {made_by}")
+    return storage.file_fingerprint(location)
+
+
+def fingerprint(job: Job[R], recipe: R, inputs: dict[str, str]) -> str:
+    """Names this work: the same recipe on the same inputs by the same version."""
+    return storage.fingerprint([job.name, VERSION, recipe.model_dump(mode="json"), inputs])
+
+
+def finished(job: Job[R], recipe: R) -> Result | None:
+    """The result of this very work if it was done before, else None."""
+    location = storage.join(recipe.run_directory, "result.json")
+    if not storage.exists(location):
+        return None
+    result = Result(**storage.read_json(location))
+    try:
+        current = fingerprint(job, recipe, job.inputs(recipe))
+    except InputError:
+        return None
+    return result if result.fingerprint == current else None
+
+
+def connect() -> None:
+    """Join the Ray cluster that RAY_ADDRESS names, else start a local one (token authentication set)."""
+    import ray
+
+    if ray.is_initialized():
+        return
+    os.environ.setdefault("RAY_AUTH_MODE", "token" if os.environ.get("RAY_ADDRESS") else "disabled")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    ray.init(log_to_driver=True, logging_level="warning", configure_logging=True)
+
+
+def main(job: Job[Any], arguments: Sequence[str] | None = None) -> int:
+    """Run a job from the command line; returns the exit status."""
+    options = _arguments(job, arguments)
+    try:
+        recipe = config.load(job.recipe, options.recipe, options.overrides)
+        plan = job.plan(recipe)
+    except (RecipeError, InputError) as error:
+        for line in str(error).splitlines():
+            print(f"jobs.{job.name}: {line}", file=sys.stderr)
+        return 2
+    if options.dry_run:
+        _show_plan(job, recipe, plan, options.json)
+        return 0
+    if not options.force and (result := finished(job, recipe)) is not None:
+        print(f"jobs.{job.name}: {recipe.name} is already done ({recipe.run_directory}); --force does it again")
+        _show(result, options.json)
+        return 0
+    try:
+        result = _run(job, recipe)
+    except InputError as error:
+        print(f"jobs.{job.name}: {error}", file=sys.stderr)
+        return 1
+    except Exception as error:
+        traceback.print_exc()
+        print(f"jobs.{job.name}: failed: {type(error).__name__}: {error}", file=sys.stderr)
+        if options.json:
+            failed = {"job": job.name, "status": "failed", "outputs": {}, "metrics": {}, "seconds": None}
+            print(json.dumps({**failed, "error": f"{type(error).__name__}: {error}"}))
+        return 1
+    _show(result, options.json)
+    return 0
+
+
+def _arguments(job: Job[Any], arguments: Sequence[str] | None) -> argparse.Namespace:
+    module = sys.modules[type(job).__module__]
+    parser = argparse.ArgumentParser(prog=f"python -m jobs.{job.name}", description=(module.__doc__ or "").split("\n")[0])
+    parser.add_argument("recipe", help="a recipe (YAML)")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="dotted keys of the recipe")
+    parser.add_argument("--json", action="store_true", help="the last line is one JSON object")
+    parser.add_argument("--dry-run", action="store_true", help="print the resolved recipe and the plan, do nothing")
+    parser.add_argument("--force", action="store_true", help="do it again even if it is done")
+    return parser.parse_args(arguments)
+
+
+def _run(job: Job[R], recipe: R) -> Result:
+    inputs = job.inputs(recipe)
+    storage.write_bytes(storage.join(recipe.run_directory, "recipe.yaml"), config.dump(recipe).encode())
+    storage.remove(storage.join(recipe.run_directory, "result.json"))
+    started = time.time()
+    outcome = job.run(recipe)
+    result = Result(
+        job=job.name,
+        status="done",
+        outputs=outcome.outputs,
+        metrics=outcome.metrics,
+        seconds=round(time.time() - started, 2),
+        summary=outcome.summary,
+        name=recipe.name,
+        fingerprint=fingerprint(job, recipe, inputs),
+        inputs=inputs,
+        finished_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    )
+    storage.write_json(storage.join(recipe.run_directory, "result.json"), asdict(result))
+    return result
+
+
+def _show(result: Result, as_json: bool) -> None:
+    print(f"{result.name}: {result.status} in {result.seconds:.0f} s", flush=True)
+    for line in result.summary:
+        print(f"  {line}")
+    for name, location in result.outputs.items():
+        print(f"  {name}: {location}")
+    if as_json:
+        print(result.line(), flush=True)
+
+
+def _show_plan(job: Job[R], recipe: R, plan: Plan, as_json: bool) -> None:
+    print(f"# jobs.{job.name}, the resolved recipe")
+    print(config.dump(recipe), end="")
+    print("# the plan")
+    for line in plan.work:
+        print(f"- {line}")
+    asked = ", ".join(f"{amount:g} {name}" for name, amount in plan.resources.items()) or "nothing beyond the driver"
+    print(f"- asks Ray for {asked} at once")
+    if as_json:
+        dry = {"job": job.name, "status": "dry-run", "outputs": {}, "metrics": {"resources": plan.resources}, "seconds": 0}
+        print(json.dumps(dry))

@@ -1,0 +1,44 @@
+"""Progress of long work: one line every few seconds with what is done, the rate and the time left."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+
+class Progress:
+    """Prints at most one line every `interval_seconds`, and one at the end.
+
+    Args:
+        label: what is being done.
+        total: how much there is; None when unknown (then there is no estimate).
+        unit: what is counted.
+        interval_seconds: the least time between two lines.
+    """
+
+    def __init__(self, label: str, total: float | None, unit: str, interval_seconds: float = 5.0) -> None:
+        self.label, self.total, self.unit, self.interval_seconds = label, total, unit, interval_seconds
+        self._started = self._printed = time.monotonic()
+
+    def update(self, done: float, note: str = "") -> None:
+        """Tell how much is done by now (not how much was added)."""
+        now = time.monotonic()
+        ended = self.total is not None and done >= self.total
+        if now - self._printed < self.interval_seconds and not ended:
+            return
+        self._printed = now
+        elapsed = now - self._started
+        parts = [f"{done:,.0f} {self.unit}"]
+        if self.total:
+            parts = [f"{100 * done / self.total:3.0f} %", f"{done:,.0f} of {self.total:,.0f} {self.unit}"]
+            if 0 < done < self.total:
+                parts.append(f"{_clock(elapsed * (self.total - done) / done)} left")
+        if note:
+            parts.append(note)
+        print(f"{self.label}: {', '.join(parts)}", file=sys.stdout, flush=True)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,0 +1,163 @@
+"""Where files are: locations in recipes, and small atomic files on any filesystem pyarrow opens.
+
+A location is an absolute path, a URI (`file:`, `s3:`, `gs:`), or a path relative to the *home*: the directory
+`GROUNDWORK_HOME` names, else the current one. Inside a Ray job the current directory is an unpacked copy of the
+submitted code that Ray deletes, so a relative location there is an error unless the home is named.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import pyarrow.fs as pafs
+from pydantic import AfterValidator
+
+HOME_VARIABLE = "GROUNDWORK_HOME"
+_RAY_PACKAGE_MARK = "_ray_pkg_"
+
+
+def resolve(location: str) -> str:
+    """The absolute form of a location.
+
+    Raises:
+        ValueError: a relative path where only a vanishing directory could hold it.
+    """
+    if "://" in location or os.path.isabs(location):
+        return location
+    home = os.environ.get(HOME_VARIABLE)
+    if home is None:
+        home = os.getcwd()
+        if _RAY_PACKAGE_MARK in home:
+            raise ValueError(
+                f"{location!r} is relative to a Ray job's unpacked package, which Ray deletes; "
+                f"give an absolute path or URI, or set {HOME_VARIABLE} where the cluster is started"
+            )
+    return os.path.normpath(os.path.join(home, location))
+
+
+Location = Annotated[str, AfterValidator(resolve)]
+"""A recipe's path or URI; relative ones are resolved when the recipe is read."""
+
+
+def filesystem(location: str) -> tuple[pafs.FileSystem, str]:
+    """The filesystem that holds a location, and the location's path on it."""
+    if "://" in location:
+        return pafs.FileSystem.from_uri(location)
+    return pafs.LocalFileSystem(), resolve(location)
+
+
+def join(location: str, *parts: str) -> str:
+    """A location below another one."""
+    return "/".join([location.rstrip("/"), *parts])
+
+
+def exists(location: str) -> bool:
+    """Whether a file or directory is there."""
+    fs, path = filesystem(location)
+    return bool(fs.get_file_info(path).type != pafs.FileType.NotFound)
+
+
+def read_bytes(location: str) -> bytes:
+    """A whole file. Raises FileNotFoundError with the location in the message."""
+    fs, path = filesystem(location)
+    with fs.open_input_stream(path, compression=None) as stream:
+        return bytes(stream.read())
+
+
+def write_bytes(location: str, data: bytes) -> None:
+    """Write a file so that a reader sees all of it or none: a temporary name, then a rename."""
+    fs, path = filesystem(location)
+    parent = os.path.dirname(path)
+    fs.create_dir(parent, recursive=True)
+    temporary = os.path.join(parent, f".tmp-{os.getpid()}-{os.path.basename(path)}")
+    with fs.open_output_stream(temporary, compression=None) as stream:
+        stream.write(data)
+    fs.move(temporary, path)
+
+
+def read_json(location: str) -> Any:
+    """A JSON file. Raises ValueError naming the file when it is not JSON."""
+    try:
+        return json.loads(read_bytes(location))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{location}: not JSON ({error})") from error
+
+
+def write_json(location: str, value: Any) -> None:
+    """Write a JSON file atomically."""
+    write_bytes(location, json.dumps(value, indent=1, ensure_ascii=False, sort_keys=False).encode() + b"\n")
+
+
+def remove(location: str) -> None:
+    """Delete a file or a directory with all it holds; nothing there is fine."""
+    fs, path = filesystem(location)
+    kind = fs.get_file_info(path).type
+    if kind == pafs.FileType.Directory:
+        fs.delete_dir(path)
+    elif kind != pafs.FileType.NotFound:
+        fs.delete_file(path)
+
+
+def expand(pattern: str) -> list[str]:
+    """Files a location names: the file itself, all files below a directory, or a glob's matches, sorted.
+
+    Globs (`*`, `?`, `**`) work below any filesystem. Hidden files are left out. An empty list means no match.
+    """
+    fs, path = filesystem(pattern)
+    prefix = pattern[: len(pattern) - len(path)] if "://" in pattern else ""
+    wild = next((i for i, part in enumerate(path.split("/")) if any(c in part for c in "*?[")), None)
+    if wild is None:
+        info = fs.get_file_info(path)
+        if info.type == pafs.FileType.File:
+            return [prefix + path]
+        root, accept = path, None
+    else:
+        root, accept = "/".join(path.split("/")[:wild]) or "/", path
+    selector = pafs.FileSelector(root, recursive=True, allow_not_found=True)
+    files = [f.path for f in fs.get_file_info(selector) if f.type == pafs.FileType.File]
+    visible = [f for f in files if not any(p.startswith(".") for p in f[len(root) :].split("/") if p)]
+    if accept is not None:
+        matches = _glob(accept)
+        visible = [f for f in visible if matches(f)]
+    return sorted(prefix + f for f in visible)
+
+
+def _glob(pattern: str) -> Any:
+    import re
+
+    out, i = "", 0
+    while i < len(pattern):
+        if pattern.startswith("**/", i):
+            out, i = out + "(?:.*/)?", i + 3
+        elif pattern.startswith("**", i):
+            out, i = out + ".*", i + 2
+        elif pattern[i] == "*":
+            out, i = out + "[^/]*", i + 1
+        elif pattern[i] == "?":
+            out, i = out + "[^/]", i + 1
+        elif pattern[i] == "[" and "]" in pattern[i + 1 :]:
+            end = pattern.index("]", i + 1)
+            out, i = out + pattern[i : end + 1].replace("[!", "[^"), end + 1
+        else:
+            out, i = out + re.escape(pattern[i]), i + 1
+    return re.compile(out + r"\Z").match
+
+
+def fingerprint(value: Any) -> str:
+    """16 hex digits that name a JSON-able value: SHA-256 of its canonical JSON."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def file_fingerprint(location: str) -> str:
+    """16 hex digits of a file's bytes (SHA-256): for manifests and models, not for raw data."""
+    return hashlib.sha256(read_bytes(location)).hexdigest()[:16]
+
+
+def checkout() -> Path:
+    """The directory that holds groundwork's own packages and recipes."""
+    return Path(__file__).resolve().parent.parent
