@@ -7,6 +7,7 @@ expected; jobs print it and exit with status 2.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
 import types
@@ -96,10 +97,8 @@ def _override(values: dict[str, Any], word: str) -> None:
         raise RecipeError(f"{word!r}: the value is not YAML") from None
     if isinstance(value, str):
         # YAML 1.1 reads 3e-4 as a string; people who type it mean a number.
-        try:
+        with contextlib.suppress(ValueError):
             value = float(value)
-        except ValueError:
-            pass
     *parents, last = key.split(".")
     place: Any = values
     for depth, part in enumerate(parents):

@@ -68,10 +68,21 @@ def start(home: Path, cpus: int | None = None, object_store_bytes: int = 1_000_0
     with os.fdopen(descriptor, "w") as file:
         file.write(secrets.token_hex(32))
     ports = dict(zip(_PORTS, _free_ports(len(_PORTS)), strict=True))
-    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats"]
+    command = [
+        sys.executable,
+        "-m",
+        "ray.scripts.scripts",
+        "start",
+        "--head",
+        "--block",
+        "--disable-usage-stats",
+    ]
     command += ["--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1", f"--temp-dir={temp_dir}"]
     command += [f"--{name}={port}" for name, port in ports.items()]
-    command += [f"--object-store-memory={object_store_bytes}", f"--num-cpus={cpus or max(2, os.cpu_count() or 2)}"]
+    command += [
+        f"--object-store-memory={object_store_bytes}",
+        f"--num-cpus={cpus or max(2, os.cpu_count() or 2)}",
+    ]
     log = state / "head.log"
     with log.open("wb") as output:
         process = subprocess.Popen(

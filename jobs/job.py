@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
+import secrets
 import sys
 import time
 import traceback
@@ -141,20 +143,30 @@ def finished(job: Job[R], recipe: R) -> Result | None:
     return result if result.fingerprint == current else None
 
 
+def authenticate() -> None:
+    """Set Ray's token authentication for this process and those below it, before anything imports Ray.
+
+    Ray reads the mode when it is imported. With RAY_ADDRESS the token is the cluster's (RAY_AUTH_TOKEN_PATH,
+    RAY_AUTH_TOKEN or ~/.ray/auth_token); a local cluster of this process alone gets a token of its own.
+    """
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if "RAY_ADDRESS" not in os.environ and not os.environ.get("RAY_AUTH_TOKEN_PATH"):
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+
+
 def connect() -> None:
-    """Join the Ray cluster that RAY_ADDRESS names, else start a local one (token authentication set)."""
+    """Join the Ray cluster that RAY_ADDRESS names, else start a local one."""
     import ray
 
-    if ray.is_initialized():
-        return
-    os.environ.setdefault("RAY_AUTH_MODE", "token" if os.environ.get("RAY_ADDRESS") else "disabled")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    ray.init(log_to_driver=True, logging_level="warning", configure_logging=True)
+    if not ray.is_initialized():
+        ray.init(log_to_driver=True, logging_level=logging.WARNING)
 
 
 def main(job: Job[Any], arguments: Sequence[str] | None = None) -> int:
     """Run a job from the command line; returns the exit status."""
     options = _arguments(job, arguments)
+    authenticate()
     try:
         recipe = config.load(job.recipe, options.recipe, options.overrides)
         plan = job.plan(recipe)
@@ -178,7 +190,13 @@ def main(job: Job[Any], arguments: Sequence[str] | None = None) -> int:
         traceback.print_exc()
         print(f"jobs.{job.name}: failed: {type(error).__name__}: {error}", file=sys.stderr)
         if options.json:
-            failed = {"job": job.name, "status": "failed", "outputs": {}, "metrics": {}, "seconds": None}
+            failed: dict[str, Any] = {
+                "job": job.name,
+                "status": "failed",
+                "outputs": {},
+                "metrics": {},
+                "seconds": None,
+            }
             print(json.dumps({**failed, "error": f"{type(error).__name__}: {error}"}))
         return 1
     _show(result, options.json)
@@ -187,7 +205,9 @@ def main(job: Job[Any], arguments: Sequence[str] | None = None) -> int:
 
 def _arguments(job: Job[Any], arguments: Sequence[str] | None) -> argparse.Namespace:
     module = sys.modules[type(job).__module__]
-    parser = argparse.ArgumentParser(prog=f"python -m jobs.{job.name}", description=(module.__doc__ or "").split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog=f"python -m jobs.{job.name}", description=(module.__doc__ or "").split("\n")[0]
+    )
     parser.add_argument("recipe", help="a recipe (YAML)")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="dotted keys of the recipe")
     parser.add_argument("--json", action="store_true", help="the last line is one JSON object")
@@ -237,5 +257,11 @@ def _show_plan(job: Job[R], recipe: R, plan: Plan, as_json: bool) -> None:
     asked = ", ".join(f"{amount:g} {name}" for name, amount in plan.resources.items()) or "nothing beyond the driver"
     print(f"- asks Ray for {asked} at once")
     if as_json:
-        dry = {"job": job.name, "status": "dry-run", "outputs": {}, "metrics": {"resources": plan.resources}, "seconds": 0}
+        dry = {
+            "job": job.name,
+            "status": "dry-run",
+            "outputs": {},
+            "metrics": {"resources": plan.resources},
+            "seconds": 0,
+        }
         print(json.dumps(dry))
