@@ -105,13 +105,14 @@ def start(home: Path, cpus: int | None = None, object_store_bytes: int = 1_000_0
 
 def stop(head: Head) -> None:
     """Stop the head and all its processes, and remove its session files."""
+    started = set(_descendants(head))
     with contextlib.suppress(ProcessLookupError):
         os.killpg(head.pid, signal.SIGTERM)
     deadline = time.monotonic() + 3
-    members = _descendants(head)
+    members = _alive(started) | set(_descendants(head))
     while members and time.monotonic() < deadline:
         time.sleep(0.1)
-        members = _descendants(head)
+        members = _alive(started) | set(_descendants(head))
     for pid in members:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
@@ -195,16 +196,33 @@ def _tail(log: Path) -> str:
     return "\n".join(log.read_text(errors="replace").splitlines()[-15:])
 
 
-def _descendants(head: Head) -> list[int]:
+def _alive(pids: set[int]) -> set[int]:
     import psutil
 
-    found = []
+    alive = set()
+    for pid in pids:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+                alive.add(pid)
+    return alive
+
+
+def _descendants(head: Head) -> list[int]:
+    """The head's session, processes that name its directory, and all children of these: drivers are a session each."""
+    import psutil
+
+    found: set[int] = set()
+    parents: dict[int, int] = {}
+    mine = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
     for process in psutil.process_iter(["pid"]):
         try:
-            if process.pid == os.getpid() or process.status() == psutil.STATUS_ZOMBIE:
+            if process.pid in mine or process.status() == psutil.STATUS_ZOMBIE:
                 continue
+            parents[process.pid] = process.ppid()
             if os.getsid(process.pid) == head.pid or head.temp_dir in " ".join(process.cmdline()):
-                found.append(process.pid)
+                found.add(process.pid)
         except (psutil.NoSuchProcess, psutil.AccessDenied, ProcessLookupError, PermissionError):
             continue
-    return found
+    while more := {child for child, parent in parents.items() if parent in found and child not in found}:
+        found |= more
+    return sorted(found)
