@@ -1,0 +1,287 @@
+"""The whole of groundwork on this machine: real text in, an evaluated and specialised model and a report out.
+
+    python -m jobs.quickstart [--keep] [--recipes DIR] [--sources DIR]
+
+Fetches text, starts a Ray head with its dashboard, submits every stage as a Ray job, one after the other, and stops
+the head. Stages that are finished are recognised; when all are, no cluster is started. `--keep` leaves it up.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from jobs import config, fetch, head, submit
+from jobs.config import RecipeError
+from jobs.fetching.archives import FetchError
+from jobs.job import Recipe, Result, finished
+from jobs.memory import PeakMemory
+from jobs.submit import Ending, SubmitError
+from pipelines import storage
+
+RECIPES = "jobs/recipes/quickstart"
+SOURCES = "runs/sources"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One job of the quickstart. Its recipe is `<name>.yaml`, or one that an earlier stage wrote to the output."""
+
+    name: str
+    job: str
+    written_recipe: str = ""
+
+
+STAGES = (
+    Stage("curate", "curate"),
+    Stage("tokenize", "tokenize"),
+    Stage("tune", "tune"),
+    Stage("pretrain", "pretrain", written_recipe="recipe.yaml"),
+    Stage("pretrain-masked", "pretrain"),
+    Stage("evaluate", "evaluate"),
+    Stage("finetune", "finetune"),
+    Stage("evaluate-translator", "evaluate"),
+    Stage("generate", "generate"),
+    Stage("report", "report"),
+)
+
+
+class StageFailed(Exception):
+    """A stage did not succeed; the message says which, how, and where its log is."""
+
+
+class Quickstart:
+    """The run: which stages stand, the cluster when one is needed, and what each stage took.
+
+    Args:
+        recipes: the directory of the stages' recipes.
+        keep: leave the cluster up at the end.
+    """
+
+    def __init__(self, recipes: Path, keep: bool = False) -> None:
+        self.recipes, self.keep = recipes, keep
+        self.head: head.Head | None = None
+        self.output = storage.resolve(_output(recipes))
+        self._records = _read_records(self.output)
+        self._running: submit.Submission | None = None
+
+    def run(self) -> None:
+        """Bring every stage to its end, in order. Raises StageFailed, RecipeError or SubmitError."""
+        for number, stage in enumerate(STAGES, start=1):
+            label = f"[{number}/{len(STAGES)}] {stage.name}"
+            result = self.standing(stage)
+            if result is not None:
+                print(f"{label}: already done ({_clock(result.seconds)})", flush=True)
+                continue
+            self._submit(stage, label)
+
+    def standing(self, stage: Stage) -> Result | None:
+        """The stage's result if this very work was done before."""
+        job = submit.load_job(stage.job)
+        path = self._recipe(stage)
+        if not path.exists() and stage.written_recipe:
+            return None
+        recipe: Recipe = config.load(job.recipe, path)
+        return finished(job, recipe)
+
+    def close(self) -> None:
+        """Stop the running job and the cluster (unless it is kept and nothing was running)."""
+        if self.head is None:
+            return
+        if self._running is not None:
+            print(f"stopping {self._running.submission_id}", flush=True)
+            try:
+                submit.stop(submit.connect(self.head.dashboard), self._running, timeout_seconds=60)
+            except (SubmitError, RuntimeError, OSError) as error:
+                print(f"it could not be stopped by name ({error}); it ends with the cluster")
+        elif self.keep:
+            _kept_head().write_text(json.dumps(asdict(self.head)))
+            return
+        head.stop(self.head)
+        _kept_head().unlink(missing_ok=True)
+        self.head = None
+
+    def _submit(self, stage: Stage, label: str) -> None:
+        cluster = self._cluster()
+        client = submit.connect(cluster.dashboard)
+        started = time.time()
+        self._running = submission = submit.submit(client, stage.job, str(self._recipe(stage)))
+        print(f"{label}: started as {submission.submission_id}", flush=True)
+        log = Path(self.output, "jobs", stage.name, "log.txt")
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with PeakMemory(lambda: head.processes(cluster)) as memory, log.open("w", encoding="utf-8") as file:
+
+            def emit(line: str) -> None:
+                file.write(f"{line}\n")
+                print(f"  {stage.name} | {line}", flush=True)
+
+            ending = submit.follow(client, submission, emit)
+        self._running = None
+        seconds = time.time() - started
+        self._record(stage, submission.submission_id, ending, seconds, memory.peak_bytes)
+        if ending.status != "SUCCEEDED":
+            raise StageFailed(_failure(stage, ending, log))
+        print(f"{label}: done in {_clock(seconds)}, peak memory {memory.peak_bytes / 1e9:.1f} GB", flush=True)
+
+    def _cluster(self) -> head.Head:
+        if self.head is None:
+            self.head = _reusable_head()
+            self.keep = self.keep or self.head is not None
+            if self.head is None:
+                print("starting a Ray head", flush=True)
+                self.head = head.start(Path(storage.resolve("runs")))
+            os.environ.update(self.head.environment())
+            print(f"dashboard: {self.head.dashboard}   (it asks for a token: the text in {self.head.token_file})")
+        return self.head
+
+    def _recipe(self, stage: Stage) -> Path:
+        if stage.written_recipe:
+            return Path(self.output, stage.written_recipe)
+        return self.recipes / f"{stage.name}.yaml"
+
+    def _record(self, stage: Stage, submission_id: str, ending: Ending, seconds: float, memory: int) -> None:
+        self._records[stage.name] = {
+            "stage": stage.name,
+            "seconds": round(seconds, 1),
+            "peak_memory_bytes": memory,
+            "submission_id": submission_id,
+            "status": ending.status,
+        }
+        ordered = [self._records[each.name] for each in STAGES if each.name in self._records]
+        storage.write_json(storage.join(self.output, "stages.json"), ordered)
+
+
+def summary(output: str) -> list[str]:
+    """One screen: what was read, kept, trained and reached, where things are, and what to try next."""
+    report = storage.read_json(storage.join(output, "summary.json"))
+    lines = ["", f"groundwork: {report['title']}"]
+    width = max((len(figure["label"]) for figure in report["headline"]), default=0)
+    for figure in report["headline"]:
+        note = f"  ({figure['note']})" if figure.get("note") else ""
+        lines.append(f"  {figure['label']:<{width}}  {figure['value']}{note}")
+    lines += ["", *(f"  {name:<12} {place}" for name, place in _places(output))]
+    lines += ["", "next: " + _next_command(output), ""]
+    return lines
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run from the command line; the exit status is 0 when done, 1 a stage failed, 2 a recipe is wrong, 130 stopped."""
+    options = _arguments(arguments)
+    os.environ.setdefault(storage.HOME_VARIABLE, str(storage.checkout()))
+    signal.signal(signal.SIGTERM, _interrupt)
+    started = time.monotonic()
+    try:
+        _sources(options.sources)
+        quickstart = Quickstart(Path(options.recipes), options.keep)
+    except (FetchError, RecipeError, SubmitError, OSError) as error:
+        print(f"jobs.quickstart: {error}", file=sys.stderr)
+        return 1 if isinstance(error, FetchError) else 2
+    status = 0
+    try:
+        quickstart.run()
+    except KeyboardInterrupt:
+        print("\nstopped; run it again to go on: finished stages are kept", flush=True)
+        status = 130
+    except (StageFailed, SubmitError, RecipeError, RuntimeError) as error:
+        print(f"jobs.quickstart: {error}", file=sys.stderr, flush=True)
+        status = 2 if isinstance(error, RecipeError) else 1
+    finally:
+        quickstart.close()
+    if status == 0:
+        print("\n".join(summary(quickstart.output)))
+        print(f"quickstart: done in {_clock(time.monotonic() - started)}")
+    if quickstart.head is not None:
+        print("the cluster is still up; to use it, then to stop it:")
+        print("  export " + " ".join(f"{key}={value}" for key, value in quickstart.head.environment().items()))
+        print(f"  kill {quickstart.head.pid}")
+    return status
+
+
+def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m jobs.quickstart", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--keep", action="store_true", help="leave the cluster up at the end")
+    parser.add_argument("--recipes", default=str(storage.checkout() / RECIPES), help="the stages' recipes")
+    parser.add_argument("--sources", help=f"a directory of sources that is used as it is (default: fetch {SOURCES})")
+    return parser.parse_args(arguments)
+
+
+def _sources(given: str | None) -> None:
+    """Fetch the text, or see that a given directory of sources is there."""
+    if given is None:
+        record: dict[str, Any] = fetch.fetch(Path(storage.resolve(SOURCES)))
+        documents = sum(source["documents"] for source in record["sources"])
+        print(f"sources: {documents:,} documents and rows in {storage.resolve(SOURCES)}", flush=True)
+    elif not Path(storage.resolve(given)).is_dir():
+        raise FileNotFoundError(f"{given}: no such directory of sources")
+
+
+def _output(recipes: Path) -> str:
+    """Where the stages write: the output that the first one's recipe names."""
+    job = submit.load_job(STAGES[0].job)
+    recipe: Recipe = config.load(job.recipe, recipes / f"{STAGES[0].name}.yaml")
+    return recipe.output
+
+
+def _read_records(output: str) -> dict[str, dict[str, Any]]:
+    location = storage.join(output, "stages.json")
+    records: list[dict[str, Any]] = storage.read_json(location) if storage.exists(location) else []
+    return {record["stage"]: record for record in records}
+
+
+def _failure(stage: Stage, ending: Ending, log: Path) -> str:
+    last = "\n".join(f"  {line}" for line in ending.last_lines[-10:])
+    return (
+        f"stage {stage.name} ended {ending.status} (exit code {ending.exit_code}); its last lines:\n{last}\n"
+        f"the whole log: {log}\nput right what it says and run it again: finished stages are kept"
+    )
+
+
+def _places(output: str) -> list[tuple[str, str]]:
+    names = ("report.html", "summary.json", "corpus", "rejects", "tokens", "recipe.yaml")
+    exports = ("export", "export-masked", "export-translator")
+    return [
+        (name, storage.join(output, name)) for name in (*names, *exports) if storage.exists(storage.join(output, name))
+    ]
+
+
+def _next_command(output: str) -> str:
+    recipe = os.path.relpath(storage.checkout() / RECIPES / "generate.yaml")
+    target = os.path.relpath(output) if "://" not in output else output
+    return f"python -m jobs.generate {recipe} output={target}-mine model={storage.join(target, 'export')}"
+
+
+def _kept_head() -> Path:
+    return Path(storage.resolve("runs/.ray/kept.json"))
+
+
+def _reusable_head() -> head.Head | None:
+    """The head that an earlier `--keep` left up, if it still answers."""
+    try:
+        kept = head.Head(**json.loads(_kept_head().read_text()))
+        os.environ.update(kept.environment())
+        submit.connect(kept.dashboard)
+    except (FileNotFoundError, ValueError, TypeError, SubmitError):
+        return None
+    return kept
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
