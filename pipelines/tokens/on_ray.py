@@ -1,0 +1,57 @@
+"""Runs units on Ray Data: one task of one core a unit, results streamed back as they finish."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from typing import Any, TypeVar
+
+import pyarrow as pa
+
+from pipelines.tokens.corpus import Unit
+
+T = TypeVar("T")
+
+
+class OnRay:
+    """The `Executor` for a Ray cluster; the caller has connected to it."""
+
+    def each(self, name: str, function: Callable[[Unit], pa.Table], units: Sequence[Unit]) -> Iterator[pa.Table]:
+        """See `Executor`."""
+        yield from self._dataset(name, function, units).iter_batches(batch_size=None, batch_format="pyarrow")
+
+    def combine(
+        self, name: str, function: Callable[[Unit], pa.Table], units: Sequence[Unit], last: Callable[[pa.Table], T]
+    ) -> T:
+        """See `Executor`. The results go from the tasks that made them to the one that runs `last`."""
+        import ray
+
+        parts = self._dataset(name, function, units).to_arrow_refs()
+        task = ray.remote(num_cpus=1)(_joined).options(name=f"{name}-combine")
+        result: T = ray.get(task.remote(last, *parts))
+        return result
+
+    def _dataset(self, name: str, function: Callable[[Unit], pa.Table], units: Sequence[Unit]) -> Any:
+        import ray
+
+        ray.data.DataContext.get_current().enable_progress_bars = False
+        rows = pa.Table.from_pylist([asdict(unit) for unit in units])
+        dataset = ray.data.from_arrow([rows.slice(row, 1) for row in range(len(rows))])
+        dataset.set_name(name)
+        return dataset.map_batches(
+            _Rows(function), batch_size=1, batch_format="pyarrow", num_cpus=1, compute=ray.data.TaskPoolStrategy()
+        )
+
+
+class _Rows:
+    """A function over units as one over tables of units; a plain class instance pickles with its function."""
+
+    def __init__(self, function: Callable[[Unit], pa.Table]) -> None:
+        self.function = function
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        return pa.concat_tables([self.function(Unit(**row)) for row in table.to_pylist()])
+
+
+def _joined(last: Callable[[pa.Table], T], *parts: pa.Table) -> T:
+    return last(pa.concat_tables(parts).sort_by("ordinal"))
