@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 from pydantic import Field
 
@@ -16,7 +17,7 @@ from pipelines.tokens.build import missing_units
 from pipelines.tokens.report import describe
 
 
-class TokenizeRecipe(TokensSettings, Recipe):
+class TokenizeRecipe(TokensSettings, Recipe, extra="forbid", frozen=True):
     """What is tokenized, and how. The store goes to `<output>/tokens`."""
 
     corpus: Location = Field(description="the corpus that jobs.curate made")
@@ -87,6 +88,7 @@ class Tokenize(Job[TokenizeRecipe]):
         storage.write_json(storage.join(recipe.run_directory, "tokens.json"), figures)
         splits, ratios = figures["splits"], figures["bytes_per_token"]
         languages = ", ".join(f"{language} {ratio:.2f}" for language, ratio in ratios["languages"].items())
+        fertility = f"{ratios['all']:.2f} bytes a token ({languages})"
         return Outcome(
             outputs={"tokens": recipe.tokens},
             metrics={
@@ -108,7 +110,7 @@ class Tokenize(Job[TokenizeRecipe]):
         )
 
 
-def _corpus_manifest(recipe: TokenizeRecipe) -> dict:
+def _corpus_manifest(recipe: TokenizeRecipe) -> dict[str, Any]:
     try:
         return corpus.manifest(recipe.corpus)
     except ValueError as error:

@@ -38,19 +38,14 @@ class OnRay:
         rows = pa.Table.from_pylist([asdict(unit) for unit in units])
         dataset = ray.data.from_arrow([rows.slice(row, 1) for row in range(len(rows))])
         dataset.set_name(name)
+
+        def rows(table: pa.Table) -> pa.Table:
+            return pa.concat_tables([function(Unit(**row)) for row in table.to_pylist()])
+
+        rows.__name__ = name  # what the dashboard calls the operator
         return dataset.map_batches(
-            _Rows(function), batch_size=1, batch_format="pyarrow", num_cpus=1, compute=ray.data.TaskPoolStrategy()
+            rows, batch_size=1, batch_format="pyarrow", num_cpus=1, compute=ray.data.TaskPoolStrategy()
         )
-
-
-class _Rows:
-    """A function over units as one over tables of units; a plain class instance pickles with its function."""
-
-    def __init__(self, function: Callable[[Unit], pa.Table]) -> None:
-        self.function = function
-
-    def __call__(self, table: pa.Table) -> pa.Table:
-        return pa.concat_tables([self.function(Unit(**row)) for row in table.to_pylist()])
 
 
 def _joined(last: Callable[[pa.Table], T], *parts: pa.Table) -> T:
