@@ -1,0 +1,114 @@
+"""Sources to a clean corpus: extraction, language, rules, exact deduplication, and an account of what was removed."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from jobs.job import InputError, Job, Outcome, Plan, Recipe, connect, main
+from jobs.progress import Progress
+from pipelines import storage
+from pipelines.curation.settings import CurationSettings
+from pipelines.curation.units import Unit, plan
+
+
+class CurateRecipe(Recipe, CurationSettings):
+    """Where documents come from and what is kept of them."""
+
+    @property
+    def curation(self) -> CurationSettings:
+        """The settings without the job's own."""
+        return CurationSettings.model_validate(self.model_dump(include=set(CurationSettings.model_fields)))
+
+
+class Curate(Job[CurateRecipe]):
+    """Reads sources; leaves `corpus/`, `rejects/` and `funnel.json`."""
+
+    name = "curate"
+    recipe = CurateRecipe
+
+    def inputs(self, recipe: CurateRecipe) -> dict[str, str]:
+        """Each source's files by place, size and time, and the language model."""
+        units = _units(recipe)
+        model = recipe.language.model
+        found = {
+            source.name: storage.fingerprint([unit.files for unit in units if unit.source == number])
+            for number, source in enumerate(recipe.sources)
+        }
+        if not storage.exists(model):
+            raise InputError(f"{model}: no language model; jobs.fetch puts lid.176.ftz there")
+        return {**found, "language model": storage.file_fingerprint(model)}
+
+    def plan(self, recipe: CurateRecipe) -> Plan:
+        """The units of each source."""
+        units = _units(recipe)
+        work = []
+        for number, source in enumerate(recipe.sources):
+            own = [unit for unit in units if unit.source == number]
+            rules = ", ".join(rule.rule for rule in recipe.rules_of(source)) or "no rules"
+            files = sum(len(unit.files) for unit in own)
+            size = sum(unit.bytes for unit in own) / 1e6
+            work.append(f"{source.name}: {files} {source.kind} files, {size:.1f} MB, {len(own)} units; {rules}")
+        return Plan(work, {"CPU": 1})
+
+    def run(self, recipe: CurateRecipe) -> Outcome:
+        """Curate on the Ray that `connect` finds."""
+        from pipelines.curation.run import curate
+
+        total = sum(unit.bytes for unit in _units(recipe))
+        progress = Progress("curate", total / 1e6, "MB")
+        connect()
+        result = curate(recipe.curation, recipe.output, lambda done, note: progress.update(done / 1e6, note))
+        funnel = result["funnel"]
+        location = storage.join(recipe.run_directory, "funnel.json")
+        storage.write_json(location, funnel)
+        corpus = storage.join(recipe.output, "corpus")
+        rejects = storage.join(recipe.output, "rejects")
+        return Outcome(
+            outputs={"corpus": corpus, "rejects": rejects, "funnel": location},
+            metrics=_metrics(result),
+            summary=_summary(result, recipe.output),
+        )
+
+
+def _units(recipe: CurateRecipe) -> list[Unit]:
+    try:
+        return plan(recipe)
+    except FileNotFoundError as error:
+        raise InputError(str(error)) from None
+
+
+def _metrics(result: dict[str, Any]) -> dict[str, Any]:
+    funnel, seconds = result["funnel"], result["seconds"]
+    return {
+        "documents_in": funnel["documents_in"],
+        "bytes_in": funnel["bytes_in"],
+        "documents_kept": funnel["kept"],
+        "bytes_kept": funnel["bytes_kept"],
+        "rejected": {f"{stage['stage']}/{stage['reason']}": stage["documents"] for stage in funnel["stages"]},
+        "units": result["units"],
+        "seconds": {name: round(value, 2) for name, value in seconds.items()},
+    }
+
+
+def _summary(result: dict[str, Any], output: str) -> list[str]:
+    funnel, units = result["funnel"], result["units"]
+    lines = [
+        f"read {funnel['documents_in']:,} documents, {funnel['bytes_in'] / 1e6:.1f} MB; "
+        f"kept {funnel['kept']:,}, {funnel['bytes_kept'] / 1e6:.1f} MB",
+        f"{units['processed']} of {units['all']} units were new, {units['published']} were written",
+    ]
+    for name, source in funnel["sources"].items():
+        lines.append(f"{name}: {source['kept']:,} of {source['in']:,} kept")
+    lines += [
+        f"removed {stage['documents']:,} ({stage['stage']}: {stage['reason'].replace('_', ' ')})"
+        for stage in funnel["stages"]
+    ]
+    lines.append(f"why was one removed: python -m pipelines.curation.explain {output} ID")
+    return lines
+
+
+JOB = Curate()
+
+if __name__ == "__main__":
+    sys.exit(main(JOB))

@@ -1,0 +1,119 @@
+"""Exact deduplication over the whole corpus: only keys, ids and positions cross the network.
+
+Documents with the same 128-bit key (`stages.text_key`) are one document; the smallest id stays. Keys are put into
+buckets by their first bytes, a bucket is grouped in one task, and the losers travel once more to be written as one
+list for each unit. The answer depends on the keys and ids alone, not on how the work was cut.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipelines.curation.stages import REMOVALS_SCHEMA
+from pipelines.curation.tables import TableWriter, batches
+from pipelines.curation.units import Unit, Workspace
+
+KEYS_A_BUCKET = 2_000_000
+
+KEYS_SCHEMA = pa.schema(
+    [
+        ("bucket", pa.int32()),
+        ("key", pa.binary(16)),
+        ("id", pa.string()),
+        ("unit", pa.string()),
+        ("position", pa.int64()),
+    ]
+)
+LOSERS_SCHEMA = pa.schema([*REMOVALS_SCHEMA])
+
+
+def find_duplicates(units: list[Unit], documents: int, place: Workspace, key: str) -> int:
+    """Write the list of duplicates of each unit that has some; returns how many there are.
+
+    Args:
+        units: all of them, with decisions written.
+        documents: how many decisions there are, which fixes the number of buckets.
+        key: names this deduplication; its lists lie together.
+    """
+    import ray
+
+    buckets = max(1, -(-documents // KEYS_A_BUCKET))
+    rows = [pa.table({"unit": [unit.name], "decisions": [place.decisions(unit)]}) for unit in units]
+    keys = ray.data.from_arrow(rows).map_batches(
+        _read_keys, fn_kwargs={"buckets": buckets}, batch_size=1, batch_format="pyarrow", num_cpus=1
+    )
+    losers = keys.groupby("bucket", num_partitions=min(buckets, 200)).map_groups(
+        losers_of, batch_format="pyarrow"
+    )
+    losers.set_name("curate-duplicates")
+    found = losers.materialize()
+    count = found.count()
+    if count:
+        names = {unit.name: unit for unit in units}
+        lists = found.groupby("unit", num_partitions=min(len(units), 200)).map_groups(
+            _Writer, fn_constructor_kwargs={"units": names, "place": place, "key": key}, batch_format="pyarrow",
+            concurrency=1,
+        )  # fmt: skip
+        lists.set_name("curate-removals")
+        written = sum(row["rows"] for row in lists.iter_rows())
+        if written != count:
+            raise RuntimeError(f"deduplication wrote {written} of {count} duplicates")
+    return int(count)
+
+
+def _read_keys(batch: pa.Table, buckets: int) -> Any:
+    for unit, location in zip(batch["unit"].to_pylist(), batch["decisions"].to_pylist(), strict=True):
+        for rows in batches(location, ["position", "id", "key"]):
+            yield keys_table(rows, unit, buckets)
+
+
+def keys_table(rows: pa.RecordBatch, unit: str, buckets: int) -> pa.Table:
+    """Decisions as rows of `KEYS_SCHEMA`; the bucket is made of the key's first four bytes."""
+    raw = np.frombuffer(b"".join(rows["key"].to_pylist()), dtype=">u4").reshape(-1, 4)
+    columns = {
+        "bucket": pa.array((raw[:, 0] % buckets).astype(np.int32)),
+        "key": rows["key"],
+        "id": rows["id"],
+        "unit": pa.array([unit] * rows.num_rows, pa.string()),
+        "position": rows["position"],
+    }
+    return pa.table(columns, schema=KEYS_SCHEMA)
+
+
+def losers_of(bucket: pa.Table) -> pa.Table:
+    """All documents of a bucket but the one with the smallest id of each key, sorted by unit and position."""
+    ordered = bucket.sort_by([("key", "ascending"), ("id", "ascending")]).combine_chunks()
+    empty = pa.table({name: [] for name in LOSERS_SCHEMA.names}, schema=LOSERS_SCHEMA)
+    if ordered.num_rows < 2:
+        return empty
+    raw = np.frombuffer(b"".join(ordered["key"].to_pylist()), dtype=">u8").reshape(-1, 2)
+    same = np.zeros(len(raw), dtype=bool)
+    same[1:] = (raw[1:] == raw[:-1]).all(axis=1)
+    if not same.any():
+        return empty
+    first = np.maximum.accumulate(np.where(same, 0, np.arange(len(raw))))
+    lost = pa.array(np.flatnonzero(same))
+    kept = ordered["id"].take(pa.array(first[same]))
+    table = pa.table(
+        {"unit": ordered["unit"].take(lost), "position": ordered["position"].take(lost), "kept": kept},
+        schema=LOSERS_SCHEMA,
+    )
+    return table.sort_by([("unit", "ascending"), ("position", "ascending")])
+
+
+class _Writer:
+    """Writes one unit's list."""
+
+    def __init__(self, units: dict[str, Unit], place: Workspace, key: str) -> None:
+        self._units, self._place, self._key = units, place, key
+
+    def __call__(self, group: pa.Table) -> pa.Table:
+        name = group["unit"][0].as_py()
+        rows = group.sort_by("position").select(REMOVALS_SCHEMA.names).to_pylist()
+        with TableWriter(self._place.removals(self._key, self._units[name]), REMOVALS_SCHEMA) as writer:
+            for row in rows:
+                writer.add(tuple(row.values()))
+        return pa.table({"unit": [name], "rows": [len(rows)]})

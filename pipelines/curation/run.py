@@ -1,0 +1,213 @@
+"""Curation on Ray: units that are not done yet go through extraction and rules, then keys, then the outputs."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pyarrow as pa
+
+from pipelines import storage
+from pipelines.curation import dedup, stages
+from pipelines.curation.funnel import check, corpus_manifest, funnel
+from pipelines.curation.language import Identifier
+from pipelines.curation.settings import CurationSettings
+from pipelines.curation.units import Hashes, Unit, Workspace, plan
+
+Report = Callable[[float, str], None]
+"""Called with the bytes of sources that are done, and a note."""
+
+
+def curate(settings: CurationSettings, output: str, report: Report = lambda done, note: None) -> dict[str, Any]:
+    """Make `<output>/corpus` and `<output>/rejects`, doing only what is not done yet.
+
+    Needs an initialised Ray. Returns `{"funnel": …, "manifest": …, "seconds": {pass: seconds}, "units": …}`.
+
+    Raises:
+        FileNotFoundError: a source or the language model is not there.
+        ConservationError: the account does not add up.
+    """
+    place = Workspace(output)
+    units = plan(settings)
+    if not storage.exists(settings.language.model):
+        raise FileNotFoundError(f"{settings.language.model}: no such language model (lid.176.ftz is expected)")
+    hashes = Hashes(settings, storage.file_fingerprint(settings.language.model))
+    seconds: dict[str, float] = {}
+    _quiet()
+
+    started = time.monotonic()
+    todo = [unit for unit in units if place.done("decide", unit.name, hashes.decide(unit)) is None]
+    _over_units("curate-units", _Decider, {"hashes": hashes, "place": place}, todo, units, report)
+    seconds["units"] = time.monotonic() - started
+
+    started = time.monotonic()
+    key = _deduplicate(settings, units, hashes, place) if settings.exact_dedup else "none"
+    seconds["dedup"] = time.monotonic() - started
+
+    started = time.monotonic()
+    wanted = {}
+    for unit in units:
+        location, content = stages.removals_fingerprint(place, key, unit)
+        wanted[unit.name] = (location, hashes.publish(unit, content))
+    unpublished = [unit for unit in units if place.done("publish", unit.name, wanted[unit.name][1]) is None]
+    _over_units(
+        "curate-publish",
+        _Publisher,
+        {"settings": settings, "place": place, "wanted": {unit.name: wanted[unit.name] for unit in unpublished}},
+        unpublished,
+        unpublished,
+        lambda done, note: None,
+    )
+    seconds["publish"] = time.monotonic() - started
+
+    manifests = {
+        unit.name: (
+            _manifest(place, "extract", unit, hashes.extract(unit)),
+            _manifest(place, "publish", unit, wanted[unit.name][1]),
+        )
+        for unit in units
+    }
+    _remove_others(place, units)
+    check(place, units, manifests)
+    account = funnel(settings, units, manifests)
+    manifest = corpus_manifest(settings, units, manifests, place)
+    storage.write_json(storage.join(output, "corpus", "manifest.json"), manifest)
+    done = {"processed": len(todo), "published": len(unpublished), "all": len(units)}
+    return {"funnel": account, "manifest": manifest, "seconds": seconds, "units": done}
+
+
+class _Decider:
+    """One unit a row: extraction where its settings are new, and the rules' decisions."""
+
+    def __init__(self, hashes: Hashes, place: Workspace) -> None:
+        self._hashes, self._place = hashes, place
+        language = hashes.settings.language
+        self._identifier = Identifier(language.model, language.characters)
+        self._counter = _counter()
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        unit = Unit.from_json(batch["unit"][0].as_py())
+        settings, hashes = self._hashes.settings, self._hashes
+        wanted = hashes.extract(unit)
+        extracted = self._place.done("extract", unit.name, wanted)
+        if extracted is None:
+            extracted = stages.extract(unit, settings, self._identifier, self._place, wanted)
+        decided = stages.decide(unit, settings, self._place, hashes.decide(unit))
+        source = settings.sources[unit.source].name
+        self._counter.inc(decided["documents"] or 0, {"source": source, "outcome": "kept"})
+        self._counter.inc(extracted["in"] - decided["documents"], {"source": source, "outcome": "rejected"})
+        return pa.table({"unit": [unit.name], "bytes": [unit.bytes], "documents": [extracted["in"]]})
+
+
+class _Publisher:
+    """One unit a row: its corpus and rejects."""
+
+    def __init__(
+        self, settings: CurationSettings, place: Workspace, wanted: dict[str, tuple[str | None, str]]
+    ) -> None:
+        self._settings, self._place, self._wanted = settings, place, wanted
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        unit = Unit.from_json(batch["unit"][0].as_py())
+        removals, wanted = self._wanted[unit.name]
+        manifest = stages.publish(unit, self._settings, self._place, removals, wanted)
+        return pa.table({"unit": [unit.name], "bytes": [unit.bytes], "documents": [manifest["documents"]]})
+
+
+class _Counted:
+    """A Ray counter that takes zero, which Ray's own refuses."""
+
+    def __init__(self, counter: Any) -> None:
+        self._counter = counter
+
+    def inc(self, value: int, tags: dict[str, str]) -> None:
+        if value > 0:
+            self._counter.inc(value, tags)
+
+
+def _counter() -> _Counted:
+    from ray.util.metrics import Counter
+
+    return _Counted(
+        Counter("groundwork_curation_documents", "Documents judged by curation.", tag_keys=("source", "outcome"))
+    )
+
+
+def _over_units(
+    name: str,
+    worker: type[Any],
+    arguments: dict[str, Any],
+    todo: list[Unit],
+    units: list[Unit],
+    report: Report,
+) -> None:
+    """Send units through a callable class, one CPU each, the largest first; tell of progress as they end."""
+    total = sum(unit.bytes for unit in units)
+    done = total - sum(unit.bytes for unit in todo)
+    documents = 0
+    if not todo:
+        report(done, "nothing new")
+        return
+    started = time.monotonic()
+    for finished in _rows(name, worker, arguments, sorted(todo, key=lambda unit: (-unit.bytes, unit.name))):
+        done += finished["bytes"]
+        documents += finished["documents"]
+        rate = (done - total + sum(unit.bytes for unit in todo)) / 1e6 / (time.monotonic() - started)
+        report(done, f"{documents:,} documents, {rate:.1f} MB/s")
+
+
+def _rows(name: str, worker: type[Any], arguments: dict[str, Any], units: list[Unit]) -> Iterator[dict[str, Any]]:
+    import ray
+    from ray.data import ActorPoolStrategy
+
+    tables = [pa.table({"unit": [unit.to_json()]}) for unit in units]
+    most = max(1, min(len(units), int(ray.cluster_resources().get("CPU", 1))))
+    dataset = ray.data.from_arrow(tables).map_batches(
+        worker,
+        fn_constructor_kwargs=arguments,
+        batch_size=1,
+        batch_format="pyarrow",
+        num_cpus=1,
+        compute=ActorPoolStrategy(min_size=1, max_size=most, max_tasks_in_flight_per_actor=1),
+    )
+    dataset.set_name(name)
+    yield from dataset.iter_rows()
+
+
+def _deduplicate(settings: CurationSettings, units: list[Unit], hashes: Hashes, place: Workspace) -> str:
+    """Find duplicates unless these very decisions have been compared before; returns the name of the lists."""
+    key = storage.fingerprint(["dedup", {unit.name: hashes.decide(unit) for unit in units}])
+    if place.done("dedup", "all", key) is None:
+        documents = sum(_manifest(place, "decide", unit, hashes.decide(unit))["documents"] for unit in units)
+        place.begin("dedup", "all")
+        storage.remove(storage.join(place.work, "duplicates"))
+        found = dedup.find_duplicates(units, documents, place, key)
+        place.commit("dedup", "all", key, {"documents": documents, "duplicates": found})
+    return key
+
+
+def _manifest(place: Workspace, stage: str, unit: Unit, wanted: str) -> dict[str, Any]:
+    manifest = place.done(stage, unit.name, wanted)
+    if manifest is None:
+        raise RuntimeError(f"{unit.name}: {stage} ended without its manifest")
+    return manifest
+
+
+def _remove_others(place: Workspace, units: list[Unit]) -> None:
+    """Parts of units that are no longer planned."""
+    for folder, parts in (("corpus", place.corpus), ("rejects", place.rejects)):
+        planned = {parts(unit) for unit in units}
+        for location in storage.expand(storage.join(place.output, folder)):
+            if location.endswith(".parquet") and location not in planned:
+                storage.remove(location)
+
+
+def _quiet() -> None:
+    """Ray Data's bars and plans give way to one progress line."""
+    import ray
+
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.WARNING)

@@ -1,0 +1,45 @@
+"""Everything a curation can be told."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, Field, field_validator
+
+from pipelines.curation.extraction import ExtractionSettings
+from pipelines.curation.language import LanguageSettings
+from pipelines.curation.rules import GopherQuality, GopherRepetition, Rules
+from pipelines.curation.sources import AnySource
+
+
+class CurationSettings(BaseModel, extra="forbid", frozen=True):
+    """Sources, what is kept of them, and how the work is cut."""
+
+    sources: list[AnySource] = Field(min_length=1, description="where documents come from")
+    language: LanguageSettings
+    extraction: ExtractionSettings = ExtractionSettings()
+    rules: Rules = Field(
+        default=[GopherRepetition(), GopherQuality()], description="for sources without rules of their own"
+    )
+    exact_dedup: bool = Field(default=True, description="of documents with the same text, keep the smallest id")
+    unit_bytes: int = Field(
+        default=64_000_000, ge=1, description="files are put together to units of work up to this size; none is cut"
+    )
+
+    @field_validator("sources")
+    @classmethod
+    def _named_once(cls, sources: list[AnySource]) -> list[AnySource]:
+        names = [source.name for source in sources]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two sources have the name {', '.join(twice)}; their documents' ids would collide")
+        return sources
+
+    def rules_of(self, source: AnySource) -> Rules:
+        """The rules that judge a source's documents."""
+        return self.rules if source.rules is None else source.rules
+
+    def stages(self) -> list[str]:
+        """Names of all stages that can remove a document, in the order in which they do."""
+        names = ["read", "extraction", "language"]
+        for source in self.sources:
+            names += [rule.rule for rule in self.rules_of(source) if rule.rule not in names]
+        return [*names, "exact_dedup"]

@@ -1,0 +1,59 @@
+"""WARC files, plain or compressed: the HTML pages among the responses.
+
+Every response record becomes a document or a reject; requests, metadata and the like are not documents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from pipelines import storage
+from pipelines.curation.documents import Raw
+from pipelines.curation.sources.base import Source
+
+HTML_TYPES = ("text/html", "application/xhtml+xml")
+
+
+class WarcSource(Source, frozen=True):
+    """Web pages out of WARC files: status 200, HTML."""
+
+    kind: Literal["warc"] = "warc"
+
+    def read(self, path: str, file: int) -> Iterator[Raw]:
+        """Responses in the order of the file; `row` counts responses. A broken file ends with a `problem`."""
+        from fastwarc.warc import ArchiveIterator, WarcRecordType
+
+        fs, inner = storage.filesystem(path)
+        row = 0
+        with fs.open_input_file(inner) as stream:
+            try:
+                # Payloads are decoded below, so that a broken encoding costs one page and not the file's rest.
+                records = ArchiveIterator(stream, record_types=WarcRecordType.response, parse_http=True)
+                for record in records:
+                    yield _page(record, file, row)
+                    row += 1
+            except OSError as error:
+                yield Raw(file, row, 0, problem="broken_file", detail=f"{path}: {error}"[:300])
+
+
+def _page(record: Any, file: int, row: int) -> Raw:
+    headers = record.headers
+    raw = Raw(file, row, record.content_length, url=headers.get("WARC-Target-URI"), date=headers.get("WARC-Date"))
+    http = record.http_headers
+    if http is None:
+        raw.problem = "no_http"
+        return raw
+    if http.status_code != 200:
+        raw.problem, raw.detail = "http_status", str(http.status_code)
+        return raw
+    kind = (record.http_content_type or "").lower()
+    if kind not in HTML_TYPES:
+        raw.problem, raw.detail = "content_type", kind
+        return raw
+    raw.charset = record.http_charset
+    try:
+        raw.html = record.reader.read()
+    except Exception as error:  # the payload's own compression is broken
+        raw.problem, raw.detail = "http_decoding", f"{type(error).__name__}: {error}"[:300]
+    return raw
