@@ -169,7 +169,7 @@ def judge(text: str, language: str, signals: Signals, rules: Sequence[Rule]) -> 
 
 def text_key(text: str) -> bytes:
     """128 bits (xxh3) that name a text up to case and white space: two texts are duplicates if they agree."""
-    return xxhash.xxh3_128_digest(" ".join(text.lower().split()).encode())
+    return bytes(xxhash.xxh3_128_digest(" ".join(text.lower().split()).encode()))
 
 
 def publish(
@@ -278,7 +278,7 @@ def _sample(samples: list[tuple[int, dict[str, Any]]], name: str, value: dict[st
 
 def sample_rank(name: str) -> int:
     """Orders documents at random, always in the same way."""
-    return xxhash.xxh3_64_intdigest(name)
+    return int(xxhash.xxh3_64_intdigest(name.encode()))
 
 
 def _reject(
