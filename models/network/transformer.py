@@ -13,15 +13,14 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
+from models.network.loss import Head
 from models.network.settings import ModelSettings
 
 IGNORE = -100
 """The label of a position that is no target."""
 
 _INITIAL_DEVIATION = 0.02
-_LOSS_CHUNK = 8192
 
 
 class RMSNorm(nn.Module):
@@ -123,7 +122,7 @@ class Transformer(nn.Module):
         super().__init__()
         self.settings = settings
         self.model = Body(settings)
-        self.lm_head = nn.Linear(settings.hidden_size, settings.vocabulary_size, bias=False)
+        self.lm_head = Head(settings.hidden_size, settings.vocabulary_size, bias=False)
         if settings.tied_embeddings:
             self.lm_head.weight = self.model.embed_tokens.weight
         self._rotary: tuple[Tensor, Tensor] | None = None
@@ -164,8 +163,7 @@ class Transformer(nn.Module):
     def token_loss(self, input_ids: Tensor, labels: Tensor, documents: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The summed loss of the targets, in nats, and their number.
 
-        Cross-entropy is computed in fp32, only where there is a target, and in chunks of 8,192 targets, each
-        recomputed in the backward pass when there are several: logits of a whole batch are never held.
+        Cross-entropy is computed in fp32, only where there is a target, in chunks: a batch's logits are never held.
 
         Args:
             input_ids: [B, T] token ids.
@@ -181,16 +179,7 @@ class Transformer(nn.Module):
         if len(where) < len(flat):
             states, flat = states.index_select(0, where), flat.index_select(0, where)
         count = torch.tensor(len(where), device=labels.device)
-        if len(where) <= _LOSS_CHUNK:
-            return self._cross_entropy(states, flat), count
-        pieces = [
-            checkpoint(self._cross_entropy, chunk, target, use_reentrant=False)
-            for chunk, target in zip(states.split(_LOSS_CHUNK), flat.split(_LOSS_CHUNK), strict=True)
-        ]
-        return torch.stack(pieces).sum(), count
-
-    def _cross_entropy(self, states_ND: Tensor, labels_N: Tensor) -> Tensor:
-        return F.cross_entropy(self.lm_head(states_ND).float(), labels_N, reduction="sum")
+        return self.lm_head(states, flat), count
 
     def _positions(
         self, length: int, documents: Tensor | None, causal: bool, like: Tensor
