@@ -104,9 +104,7 @@ class Tokenize(Job[TokenizeRecipe]):
                 f"{counts['bytes'] / 1e6:,.1f} MB of text"
                 for split, counts in splits.items()
             ]
-            + [
-                f"{figures['vocabulary_size']:,} tokens in the vocabulary, {ratios['all']:.2f} bytes a token ({languages})"
-            ],
+            + [f"{figures['vocabulary_size']:,} tokens in the vocabulary, {fertility}"],
         )
 
 

@@ -35,8 +35,8 @@ class OnRay:
         import ray
 
         ray.data.DataContext.get_current().enable_progress_bars = False
-        rows = pa.Table.from_pylist([asdict(unit) for unit in units])
-        dataset = ray.data.from_arrow([rows.slice(row, 1) for row in range(len(rows))])
+        plan = pa.Table.from_pylist([asdict(unit) for unit in units])
+        dataset = ray.data.from_arrow([plan.slice(row, 1) for row in range(len(plan))])
         dataset.set_name(name)
 
         def rows(table: pa.Table) -> pa.Table:
