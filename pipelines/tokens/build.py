@@ -33,7 +33,7 @@ class TokensSettings(BaseModel, extra="forbid", frozen=True):
         default=0.01, ge=0, lt=1, description="share of the documents (by a hash of the text) held out of training"
     )
     unit_bytes: int = Field(
-        default=256_000_000, ge=1, description="text one task tokenizes and one shard holds at most, about"
+        default=128_000_000, ge=1, description="text one task tokenizes and one shard holds at most, about"
     )
 
 
@@ -86,7 +86,7 @@ def build(
     if not planned:
         raise ValueError(f"{corpus_location}: the corpus has no documents")
     storage.remove(storage.join(location, "manifest.json"))
-    progress(0, "tokenizer")
+    progress(0, "training the tokenizer")
     made = _make_tokenizer(values, planned, location, settings, executor)
     manifests = _encode_all(planned, location, made["sha256"], settings, executor, progress)
     manifest = _manifest(values, made, manifests, settings)
@@ -182,7 +182,7 @@ def _encode_all(
     done, missing = _missing(planned, location, tokenizer_sha256, settings)
     sizes = {unit.ordinal: unit.bytes for unit in planned}
     finished_bytes = float(sum(sizes[ordinal] for ordinal in done))
-    progress(finished_bytes, "units")
+    progress(finished_bytes, "encoding")
     task = functools.partial(
         _encode_task,
         location=location,
@@ -194,7 +194,7 @@ def _encode_all(
             values = json.loads(text)
             done[values["unit"]] = values
             finished_bytes += sizes[values["unit"]]
-            progress(finished_bytes, "units")
+            progress(finished_bytes, "encoding")
     return [done[unit.ordinal] for unit in planned]
 
 

@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 from pipelines import storage
 from pipelines.tokens import corpus
 from pipelines.tokens.corpus import Unit
-from pipelines.tokens.megatron import dtype_for, index_bytes, narrow
+from pipelines.tokens.megatron import Tokens, dtype_for, index_bytes, narrow
 from pipelines.tokens.store import BIN_SUFFIX, IDX_SUFFIX, SIDECAR_SUFFIX
 from pipelines.tokens.tokenizer import END_OF_TEXT, load, token_bytes
 
@@ -71,12 +71,11 @@ def encode_unit(unit: Unit, location: str, tokenizer_sha256: str, validation_fra
                 raise ValueError(f"{unit.file}: {identity}: {int(stood_for.sum())} bytes in tokens, {size} in the text")
             token_lengths += np.bincount(np.minimum(stood_for, _LENGTH_BINS - 1), minlength=_LENGTH_BINS)
             split = corpus.split_of(data[row], validation_fraction)
-            group = groups.setdefault((split, names[row]), _Group())
+            group = groups.setdefault((split, names[row]), _Group(dtype_for(len(sizes))))
             group.add(identity, languages[row], tokens, size)
     end = _end_of_text(tokenizer)
     shards = [
-        group.write(location, split, source, unit.ordinal, end, len(sizes))
-        for (split, source), group in sorted(groups.items())
+        group.write(location, split, source, unit.ordinal, end) for (split, source), group in sorted(groups.items())
     ]
     values = {
         "version": VERSION,
@@ -134,27 +133,25 @@ def _end_of_text(tokenizer: Tokenizer) -> int:
 class _Group:
     """Documents of one (split, source) on their way into a shard."""
 
-    def __init__(self) -> None:
+    def __init__(self, dtype: str) -> None:
+        self.dtype = dtype
         self.ids: list[str] = []
         self.languages: list[str | None] = []
-        self.tokens: list[npt.NDArray[np.int32]] = []
+        self.tokens: list[Tokens] = []
         self.bytes: list[int] = []
 
     def add(self, identity: str, language: str | None, tokens: npt.NDArray[np.int32], size: int) -> None:
         self.ids.append(identity)
         self.languages.append(language)
-        self.tokens.append(tokens)
+        self.tokens.append(narrow(tokens, self.dtype))
         self.bytes.append(size)
 
-    def write(
-        self, location: str, split: str, source: str, ordinal: int, end: int, vocabulary_size: int
-    ) -> dict[str, Any]:
+    def write(self, location: str, split: str, source: str, ordinal: int, end: int) -> dict[str, Any]:
         """Write `.bin`, `.idx` and sidecar; returns what the manifest says of the shard."""
         if not _SAFE_NAME.match(source):
             raise ValueError(f"source {source!r}: expected letters, digits, '.', '_' and '-', as it names files")
-        dtype = dtype_for(vocabulary_size)
         lengths = np.array([len(tokens) + 1 for tokens in self.tokens], dtype=np.int64)
-        stop = np.array([end], dtype=np.int32)
+        stop = narrow(np.array([end]), self.dtype)
         joined = np.concatenate([part for tokens in self.tokens for part in (tokens, stop)])
         offsets = np.concatenate([[0], np.cumsum(lengths)[:-1]])
         sidecar = pa.table(
@@ -171,8 +168,8 @@ class _Group:
         pq.write_table(sidecar, buffer, compression="zstd")
         stem = f"{split}/{source}-{ordinal:05d}"
         contents = {
-            BIN_SUFFIX: narrow(joined, dtype).tobytes(),
-            IDX_SUFFIX: index_bytes(lengths, dtype),
+            BIN_SUFFIX: joined.tobytes(),
+            IDX_SUFFIX: index_bytes(lengths, self.dtype),
             SIDECAR_SUFFIX: buffer.getvalue(),
         }
         for suffix, content in contents.items():
