@@ -12,7 +12,7 @@ from pipelines.curation.settings import CurationSettings
 from pipelines.curation.units import Unit, plan
 
 
-class CurateRecipe(Recipe, CurationSettings):
+class CurateRecipe(Recipe, CurationSettings, frozen=True):
     """Where documents come from and what is kept of them."""
 
     @property

@@ -7,7 +7,8 @@ list for each unit. The answer depends on the keys and ids alone, not on how the
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -27,7 +28,6 @@ KEYS_SCHEMA = pa.schema(
         ("position", pa.int64()),
     ]
 )
-LOSERS_SCHEMA = pa.schema([*REMOVALS_SCHEMA])
 
 
 def find_duplicates(units: list[Unit], documents: int, place: Workspace, key: str) -> int:
@@ -43,20 +43,16 @@ def find_duplicates(units: list[Unit], documents: int, place: Workspace, key: st
     buckets = max(1, -(-documents // KEYS_A_BUCKET))
     rows = [pa.table({"unit": [unit.name], "decisions": [place.decisions(unit)]}) for unit in units]
     keys = ray.data.from_arrow(rows).map_batches(
-        _read_keys, fn_kwargs={"buckets": buckets}, batch_size=1, batch_format="pyarrow", num_cpus=1
+        partial(_read_keys, buckets=buckets), batch_size=1, batch_format="pyarrow", num_cpus=1
     )
-    losers = keys.groupby("bucket", num_partitions=min(buckets, 200)).map_groups(
-        losers_of, batch_format="pyarrow"
-    )
+    losers = keys.groupby("bucket", num_partitions=min(buckets, 200)).map_groups(losers_of, batch_format="pyarrow")
     losers.set_name("curate-duplicates")
     found = losers.materialize()
     count = found.count()
     if count:
         names = {unit.name: unit for unit in units}
-        lists = found.groupby("unit", num_partitions=min(len(units), 200)).map_groups(
-            _Writer, fn_constructor_kwargs={"units": names, "place": place, "key": key}, batch_format="pyarrow",
-            concurrency=1,
-        )  # fmt: skip
+        write = partial(_write, units=names, place=place, key=key)
+        lists = found.groupby("unit", num_partitions=min(len(units), 200)).map_groups(write, batch_format="pyarrow")
         lists.set_name("curate-removals")
         written = sum(row["rows"] for row in lists.iter_rows())
         if written != count:
@@ -64,7 +60,7 @@ def find_duplicates(units: list[Unit], documents: int, place: Workspace, key: st
     return int(count)
 
 
-def _read_keys(batch: pa.Table, buckets: int) -> Any:
+def _read_keys(batch: pa.Table, buckets: int) -> Iterator[pa.Table]:
     for unit, location in zip(batch["unit"].to_pylist(), batch["decisions"].to_pylist(), strict=True):
         for rows in batches(location, ["position", "id", "key"]):
             yield keys_table(rows, unit, buckets)
@@ -86,7 +82,7 @@ def keys_table(rows: pa.RecordBatch, unit: str, buckets: int) -> pa.Table:
 def losers_of(bucket: pa.Table) -> pa.Table:
     """All documents of a bucket but the one with the smallest id of each key, sorted by unit and position."""
     ordered = bucket.sort_by([("key", "ascending"), ("id", "ascending")]).combine_chunks()
-    empty = pa.table({name: [] for name in LOSERS_SCHEMA.names}, schema=LOSERS_SCHEMA)
+    empty = pa.table({name: [] for name in REMOVALS_SCHEMA.names}, schema=REMOVALS_SCHEMA)
     if ordered.num_rows < 2:
         return empty
     raw = np.frombuffer(b"".join(ordered["key"].to_pylist()), dtype=">u8").reshape(-1, 2)
@@ -99,21 +95,16 @@ def losers_of(bucket: pa.Table) -> pa.Table:
     kept = ordered["id"].take(pa.array(first[same]))
     table = pa.table(
         {"unit": ordered["unit"].take(lost), "position": ordered["position"].take(lost), "kept": kept},
-        schema=LOSERS_SCHEMA,
+        schema=REMOVALS_SCHEMA,
     )
     return table.sort_by([("unit", "ascending"), ("position", "ascending")])
 
 
-class _Writer:
-    """Writes one unit's list."""
-
-    def __init__(self, units: dict[str, Unit], place: Workspace, key: str) -> None:
-        self._units, self._place, self._key = units, place, key
-
-    def __call__(self, group: pa.Table) -> pa.Table:
-        name = group["unit"][0].as_py()
-        rows = group.sort_by("position").select(REMOVALS_SCHEMA.names).to_pylist()
-        with TableWriter(self._place.removals(self._key, self._units[name]), REMOVALS_SCHEMA) as writer:
-            for row in rows:
-                writer.add(tuple(row.values()))
-        return pa.table({"unit": [name], "rows": [len(rows)]})
+def _write(group: pa.Table, units: dict[str, Unit], place: Workspace, key: str) -> pa.Table:
+    """Write one unit's list."""
+    name = group["unit"][0].as_py()
+    rows = group.sort_by("position").select(REMOVALS_SCHEMA.names)
+    with TableWriter(place.removals(key, units[name]), REMOVALS_SCHEMA) as writer:
+        for row in rows.to_pylist():
+            writer.add(tuple(row.values()))
+    return pa.table({"unit": [name], "rows": [group.num_rows]})

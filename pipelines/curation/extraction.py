@@ -40,12 +40,12 @@ def extract(raw: Raw, settings: ExtractionSettings) -> Extracted:
         return _limited(storable(raw.text), raw.title, settings)
     assert raw.html is not None
     if len(raw.html) > settings.max_html_bytes:
-        return Extracted(
-            problem="html_bytes", score=float(len(raw.html)), threshold=float(settings.max_html_bytes)
-        )
+        return Extracted(problem="html_bytes", score=float(len(raw.html)), threshold=float(settings.max_html_bytes))
     try:
         text, title = _from_html(raw.html, raw.charset, settings.main_content)
-    except Exception as error:  # whatever a parser throws at one page is that page's reject
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # a page costs itself, also when it makes a native parser panic
         return Extracted(problem="error", detail=f"{type(error).__name__}: {error}"[:300])
     return _limited(storable(text), raw.title or (storable(title) if title else None), settings)
 

@@ -68,17 +68,14 @@ def funnel(
         "kept": totals["kept"],
         "bytes_kept": totals["bytes_kept"],
         "stages": [
-            dict(zip(("stage", "reason"), reason.split("/"), strict=True)) | dict(reasons[reason])
-            for reason in ordered
+            dict(zip(("stage", "reason"), reason.split("/"), strict=True)) | dict(reasons[reason]) for reason in ordered
         ],
         "sources": {name: source | {"rejected": dict(source["rejected"])} for name, source in sources.items()},
         "languages": dict(languages.most_common()),
         "samples": {
             "kept": _of_every_source(kept_samples),
             "rejected": [
-                value
-                for reason in ordered
-                for value in sorted(samples[reason], key=_rank)[:SAMPLES_PER_REASON]
+                value for reason in ordered for value in sorted(samples[reason], key=_rank)[:SAMPLES_PER_REASON]
             ],
         },
     }
@@ -114,9 +111,7 @@ def corpus_manifest(
         "sources": {name: source | {"license": dict(source["license"])} for name, source in sources.items()},
         "languages": dict(sorted(languages.items())),
         "files": files,
-        "inputs": [
-            {"path": path, "bytes": size} for unit in units for _, path, size, _ in unit.files
-        ],
+        "inputs": [{"path": path, "bytes": size} for unit in units for _, path, size, _ in unit.files],
     }
 
 

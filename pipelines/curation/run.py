@@ -104,9 +104,7 @@ class _Decider:
 class _Publisher:
     """One unit a row: its corpus and rejects."""
 
-    def __init__(
-        self, settings: CurationSettings, place: Workspace, wanted: dict[str, tuple[str | None, str]]
-    ) -> None:
+    def __init__(self, settings: CurationSettings, place: Workspace, wanted: dict[str, tuple[str | None, str]]) -> None:
         self._settings, self._place, self._wanted = settings, place, wanted
 
     def __call__(self, batch: pa.Table) -> pa.Table:
@@ -163,14 +161,15 @@ def _rows(name: str, worker: type[Any], arguments: dict[str, Any], units: list[U
     from ray.data import ActorPoolStrategy
 
     tables = [pa.table({"unit": [unit.to_json()]}) for unit in units]
-    most = max(1, min(len(units), int(ray.cluster_resources().get("CPU", 1))))
+    # As many workers as there are CPUs now; an autoscaling cluster is asked for more while units wait.
+    first = max(1, min(len(units), int(ray.cluster_resources().get("CPU", 1))))
     dataset = ray.data.from_arrow(tables).map_batches(
         worker,
         fn_constructor_kwargs=arguments,
         batch_size=1,
         batch_format="pyarrow",
         num_cpus=1,
-        compute=ActorPoolStrategy(min_size=1, max_size=most, max_tasks_in_flight_per_actor=1),
+        compute=ActorPoolStrategy(min_size=1, initial_size=first, max_size=len(units)),
     )
     dataset.set_name(name)
     yield from dataset.iter_rows()
@@ -196,7 +195,8 @@ def _manifest(place: Workspace, stage: str, unit: Unit, wanted: str) -> dict[str
 
 
 def _remove_others(place: Workspace, units: list[Unit]) -> None:
-    """Parts of units that are no longer planned."""
+    """Parts of units that are no longer planned, and what killed attempts left."""
+    place.remove_unfinished()
     for folder, parts in (("corpus", place.corpus), ("rejects", place.rejects)):
         planned = {parts(unit) for unit in units}
         for location in storage.expand(storage.join(place.output, folder)):

@@ -6,7 +6,7 @@ Each asserts its conservation: what went in came out as a document or as a rejec
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -86,9 +86,7 @@ def extract(
                     stage = "read" if raw.problem is not None else "extraction"
                     why = Rejection(stage, found.problem, found.score, found.threshold)
                     body = excerpt(raw.text if raw.text is not None else raw.html)
-                    rejects.add(
-                        _reject(name, raw.url, source.name, why, body, found.detail, raw.size, path, raw.row)
-                    )
+                    rejects.add(_reject(name, raw.url, source.name, why, body, found.detail, raw.size, path, raw.row))
                     continue
                 if source.language is not None:
                     language, score = source.language, 1.0
@@ -186,9 +184,8 @@ def publish(
     if removals is not None:
         for batch in batches(removals, ["position", "kept"]):
             kept_by |= zip(batch["position"].to_pylist(), batch["kept"].to_pylist(), strict=True)
-    chosen: dict[int, str | None] = {}
-    for batch in batches(place.decisions(unit), ["position", "text"]):
-        chosen |= zip(batch["position"].to_pylist(), batch["text"].to_pylist(), strict=True)
+    decided = _decided(place, unit)
+    chosen, edited = next(decided)
     tally = _Tally(source)
     removed: list[tuple[Any, ...]] = []
     position = 0
@@ -196,8 +193,7 @@ def publish(
         for batch in batches(place.documents(unit), DOCUMENT_COLUMNS):
             rows = zip(*(batch[name].to_pylist() for name in DOCUMENT_COLUMNS), strict=True)
             for name, text, url, license, language, score, date, title, file, row in rows:
-                if position in chosen:
-                    edited = chosen[position]
+                if position == chosen:
                     text = text if edited is None else edited
                     if position in kept_by:
                         why = Rejection("exact_dedup", "duplicate_of")
@@ -208,6 +204,7 @@ def publish(
                     else:
                         tally.keep(name, text, language, license)
                         corpus.add((name, text, url, source, license, language, score, date, title, file, row))
+                    chosen, edited = next(decided)
                 position += 1
     for stage in ("extract", "decide"):
         for batch in batches(place.stage_rejects(stage, unit)):
@@ -227,6 +224,13 @@ def publish(
             **tally.counters(),
         },
     )
+
+
+def _decided(place: Workspace, unit: Unit) -> Iterator[tuple[int, str | None]]:
+    """Positions that the rules keep, ascending, with edited texts; then (-1, None)."""
+    for batch in batches(place.decisions(unit), ["position", "text"]):
+        yield from zip(batch["position"].to_pylist(), batch["text"].to_pylist(), strict=True)
+    yield -1, None
 
 
 class _Tally:

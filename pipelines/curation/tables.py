@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from pipelines import storage
 
+TEMPORARY = ".tmp-"
 BATCH_ROWS = 1000
 BATCH_CHARACTERS = 8_000_000
 
@@ -28,7 +29,7 @@ class TableWriter:
         self.rows = 0
         self._fs, self._path = storage.filesystem(location)
         parent, name = os.path.split(self._path)
-        self._temporary = os.path.join(parent, f".tmp-{os.getpid()}-{name}")
+        self._temporary = os.path.join(parent, f"{TEMPORARY}{os.getpid()}-{name}")
         self._pending: list[Sequence[Any]] = []
         self._characters = 0
 
@@ -50,9 +51,7 @@ class TableWriter:
     def _flush(self) -> None:
         if self._pending:
             columns = zip(*self._pending, strict=True)
-            arrays = [
-                pa.array(column, type=field.type) for column, field in zip(columns, self.schema, strict=True)
-            ]
+            arrays = [pa.array(column, type=field.type) for column, field in zip(columns, self.schema, strict=True)]
             self._writer.write_batch(pa.record_batch(arrays, schema=self.schema))
         self._pending, self._characters = [], 0
 

@@ -11,10 +11,14 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import pyarrow.fs as pafs
+
 from pipelines import storage
 from pipelines.curation import extraction, language, signals
 from pipelines.curation.settings import CurationSettings
+from pipelines.curation.tables import TEMPORARY
 
+STAGES = ("extract", "decide", "dedup", "publish")
 LAYOUT_VERSION = 1
 """Part of every stage's hash: raise it when the stages' files change their form."""
 
@@ -153,14 +157,23 @@ class Workspace:
         return manifest if manifest["settings"] == wanted else None
 
     def begin(self, stage: str, unit: str) -> None:
-        """Before a stage writes: what it wrote earlier no longer counts as done."""
-        storage.remove(self._manifest(stage, unit))
+        """Before a stage writes: what it and the later stages wrote no longer counts as done, the last first."""
+        for later in reversed(STAGES[STAGES.index(stage) :]):
+            storage.remove(self._manifest(later, unit))
 
     def commit(self, stage: str, unit: str, settings: str, counters: dict[str, Any]) -> dict[str, Any]:
         """After a stage has written everything."""
         manifest = {"stage": stage, "unit": unit, "settings": settings, **counters}
         storage.write_json(self._manifest(stage, unit), manifest)
         return manifest
+
+    def remove_unfinished(self) -> None:
+        """Delete the temporary files that killed attempts left behind."""
+        for folder in ("corpus", "rejects", "work"):
+            fs, path = storage.filesystem(storage.join(self.output, folder))
+            for info in fs.get_file_info(pafs.FileSelector(path, recursive=True, allow_not_found=True)):
+                if info.type == pafs.FileType.File and info.base_name.startswith(TEMPORARY):
+                    fs.delete_file(info.path)
 
     def _manifest(self, stage: str, unit: str) -> str:
         return storage.join(self.work, "manifests", stage, f"{unit}.json")

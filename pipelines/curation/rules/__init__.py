@@ -49,4 +49,4 @@ def _written_out(items: Any) -> Any:
 
 Rules = Annotated[list[AnyRule], BeforeValidator(_written_out)]
 
-__all__ = ["PRESETS", "AnyRule", "C4", "Code", "Edit", "FineWeb", "GopherQuality", "GopherRepetition", "Rule", "Rules"]
+__all__ = ["C4", "PRESETS", "AnyRule", "Code", "Edit", "FineWeb", "GopherQuality", "GopherRepetition", "Rule", "Rules"]

@@ -28,7 +28,5 @@ class Code(Rule, frozen=True):
             self.below("too_short", signals.characters, self.min_characters)
             or self.above("mean_line_length", signals.mean_line_length, self.max_mean_line_length)
             or self.above("longest_line", signals.longest_line, self.max_line_length)
-            or self.below(
-                "alphanumeric", signals.alphanumeric_characters, self.min_alphanumeric_characters
-            )
+            or self.below("alphanumeric", signals.alphanumeric_characters, self.min_alphanumeric_characters)
         )

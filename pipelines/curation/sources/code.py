@@ -12,12 +12,31 @@ from pipelines import storage
 from pipelines.curation.documents import Raw
 from pipelines.curation.sources.base import Source
 
-LANGUAGES = {
-    ".c": "c", ".h": "c", ".cc": "c++", ".cpp": "c++", ".hpp": "c++", ".cs": "c#", ".go": "go", ".java": "java",
-    ".js": "javascript", ".jl": "julia", ".kt": "kotlin", ".lua": "lua", ".php": "php", ".pl": "perl",
-    ".py": "python", ".r": "r", ".rb": "ruby", ".rs": "rust", ".scala": "scala", ".sh": "shell", ".sql": "sql",
-    ".swift": "swift", ".ts": "typescript",
-}  # fmt: skip
+EXTENSIONS = [
+    ".c",
+    ".cc",
+    ".cpp",
+    ".cs",
+    ".go",
+    ".h",
+    ".hpp",
+    ".java",
+    ".jl",
+    ".js",
+    ".kt",
+    ".lua",
+    ".php",
+    ".pl",
+    ".py",
+    ".r",
+    ".rb",
+    ".rs",
+    ".scala",
+    ".sh",
+    ".sql",
+    ".swift",
+    ".ts",
+]
 _SPDX = re.compile(r"SPDX-License-Identifier:\s*([A-Za-z0-9.+-]+(?: (?:AND|OR|WITH) [A-Za-z0-9.+-]+)*)")
 _HEAD_CHARACTERS = 4000
 
@@ -27,7 +46,7 @@ class CodeSource(Source, frozen=True):
 
     kind: Literal["code"] = "code"
     language: str | None = "code"
-    extensions: list[str] = Field(default=sorted(LANGUAGES), description="file name endings, with the dot")
+    extensions: list[str] = Field(default=EXTENSIONS, description="file name endings, with the dot")
 
     def accepts(self, path: str) -> bool:
         """Code by the file's name."""

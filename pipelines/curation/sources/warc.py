@@ -54,6 +54,8 @@ def _page(record: Any, file: int, row: int) -> Raw:
     raw.charset = record.http_charset
     try:
         raw.html = record.reader.read()
-    except Exception as error:  # the payload's own compression is broken
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # the payload's own compression is broken; natively that may be a panic
         raw.problem, raw.detail = "http_decoding", f"{type(error).__name__}: {error}"[:300]
     return raw
