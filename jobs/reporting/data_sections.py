@@ -1,0 +1,169 @@
+"""The report's sections on text: sources, curation, samples, tokens."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+from jobs.reporting.charts import Step, bars, funnel
+from jobs.reporting.markup import Html, count, join, percent, share_bar, size, table, tag
+
+
+def sources(summary: dict[str, Any]) -> Html | None:
+    """What was fetched, from where, under which licence."""
+    record = summary["sources"]
+    if not record:
+        return None
+    versions = {package["name"]: package["version"] for package in record["packages"]}
+    rows = []
+    for source in record["sources"]:
+        packages = ", ".join(
+            f"{name} {versions[name]}" if name in versions else name for name in source["package"].split(", ")
+        )
+        note = tag("div", source["note"], class_="quiet") if source.get("note") else None
+        name = join([tag("strong", source["name"]), note])
+        rows.append([name, packages, source["licence"], count(source["documents"]), size(source["bytes"])])
+    return join(
+        [
+            tag("p", f"Fetched {record['fetched_at']}. {_sentence(record['note'])}", class_="quiet"),
+            table(["source", "from", "licence", "documents", "size"], rows, words=3),
+        ]
+    )
+
+
+def curation(summary: dict[str, Any]) -> Html | None:
+    """The funnel: what each step removed, and what is left by source and language."""
+    record = summary["funnel"]
+    if not record:
+        return None
+    remaining, steps = record["documents_in"], []
+    for stage in record["stages"]:
+        if stage["documents"]:
+            remaining -= stage["documents"]
+            steps.append(Step(f"{stage['stage']}: {_words(stage['reason'])}"[:36], remaining, stage["documents"]))
+    balance = record["kept"] + sum(stage["documents"] for stage in record["stages"])
+    lede = (
+        f"{record['documents_in']:,} documents ({size(record['bytes_in'])}) came in, {record['kept']:,} "
+        f"({percent(record['kept'], record['documents_in'])}, {size(record['bytes_kept'])}) stayed. "
+    )
+    lede += (
+        f"Kept and removed add up to {balance:,}."
+        if balance == record["documents_in"]
+        else f"Kept and removed add up to {balance:,}, which is not what came in."
+    )
+    by_source = [
+        [
+            name,
+            _reasons(source["rejected"]),
+            join([share_bar(source["kept"], source["in"]), f" {percent(source['kept'], source['in'])}"]),
+            count(source["in"]),
+            count(source["kept"]),
+        ]
+        for name, source in record["sources"].items()
+    ]
+    languages = sorted(record["languages"].items(), key=lambda item: -item[1])
+    chart = tag("figure", bars([(name, number, count(number)) for name, number in languages[:12]], colour=2, left=60))
+    return join(
+        [
+            tag("p", lede),
+            tag("figure", funnel(record["documents_in"], steps, "kept")),
+            tag("h3", "By source"),
+            table(["source", "removed most for", "kept", "documents", "kept"], by_source, words=3),
+            tag("h3", "By language, kept"),
+            chart,
+        ]
+    )
+
+
+def samples(summary: dict[str, Any]) -> Html | None:
+    """A few documents that stayed, and a few for each reason that did not."""
+    record = summary["funnel"]
+    if not record:
+        return None
+    reasons: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for sample in record["samples"]["rejected"]:
+        reasons[f"{sample['stage']}: {_words(sample['reason'])}"].append(sample)
+    numbers = {f"{stage['stage']}: {_words(stage['reason'])}": stage["documents"] for stage in record["stages"]}
+    kept = record["samples"]["kept"]
+    blocks = [
+        _fold(f"Kept: {len(kept)} of {record['kept']:,}", [_sample(sample, "") for sample in kept], open_=True),
+        *(
+            _fold(
+                f"Removed for {reason}: {len(found)} of {numbers.get(reason, len(found)):,}",
+                [_sample(sample, _against(sample)) for sample in found],
+            )
+            for reason, found in reasons.items()
+        ),
+    ]
+    return join(blocks)
+
+
+def tokens(summary: dict[str, Any]) -> Html | None:
+    """The token store by source, and how a few texts fall into pieces."""
+    record = summary["tokens"]
+    if not record:
+        return None
+    train = record["splits"].get("train", {"sources": {}, "tokens": 0, "documents": 0, "bytes": 0})
+    held = record["splits"].get("validation", {"sources": {}, "tokens": 0, "documents": 0, "bytes": 0})
+    ratios = record["bytes_per_token"]
+    rows = [
+        [
+            name,
+            join([share_bar(entry["tokens"], train["tokens"]), f" {percent(entry['tokens'], train['tokens'])}"]),
+            count(entry["documents"]),
+            count(entry["tokens"]),
+            count(held["sources"].get(name, {}).get("tokens", 0)),
+            f"{ratios['sources'].get(name, 0):.2f}",
+        ]
+        for name, entry in train["sources"].items()
+    ]
+    rows.append(
+        ["all", "", count(train["documents"]), count(train["tokens"]), count(held["tokens"]), f"{ratios['all']:.2f}"]
+    )
+    languages = ", ".join(f"{language} {ratio:.2f}" for language, ratio in ratios.get("languages", {}).items())
+    lede = f"Byte-level BPE with {record['vocabulary_size']:,} tokens, trained on this corpus."
+    parts: list[Html] = [
+        tag("p", lede + (f" Bytes a token by language: {languages}." if languages else "")),
+        table(["source", "share", "documents", "train tokens", "held out", "bytes a token"], rows, words=2),
+    ]
+    if record.get("examples"):
+        pieces = [
+            tag("div", tag("span", f"{each['source']} · {each['id']}", class_="quiet"), _pieces(each), class_="sample")
+            for each in record["examples"]
+        ]
+        parts.append(_fold("Texts in pieces", pieces))
+    return join(parts)
+
+
+def _pieces(example: dict[str, Any]) -> Html:
+    marked = join((tag("b", piece) if i % 2 else piece for i, piece in enumerate(example["pieces"])), between="")
+    return tag("div", marked, class_="text")
+
+
+def _sample(sample: dict[str, Any], note: str) -> Html:
+    about = " · ".join(filter(None, [sample.get("source"), sample.get("language"), sample["id"], note]))
+    return tag("div", tag("span", about, class_="quiet"), tag("div", sample["excerpt"], class_="text"), class_="sample")
+
+
+def _against(sample: dict[str, Any]) -> str:
+    score, threshold = sample.get("score"), sample.get("threshold")
+    if score is None:
+        return ""
+    return f"{score:.4g}" + (f", the limit is {threshold:.4g}" if threshold is not None else "")
+
+
+def _fold(name: str, children: list[Html], open_: bool = False) -> Html:
+    return tag("details", tag("summary", name), *children, open="open" if open_ else None)
+
+
+def _reasons(rejected: dict[str, int]) -> str:
+    first = sorted(rejected.items(), key=lambda item: -item[1])[:3]
+    return ", ".join(f"{_words(reason)} {number:,}" for reason, number in first) or "nothing"
+
+
+def _words(reason: str) -> str:
+    return reason.replace("_", " ")
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:].rstrip(".") + "." if text else ""

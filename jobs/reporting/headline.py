@@ -1,0 +1,113 @@
+"""The few figures that a run is told by, for the top of the page and the last screen of the quickstart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jobs.reporting.markup import clock, percent, short, size
+
+
+def figures(summary: dict[str, Any]) -> list[dict[str, str]]:
+    """`label`, `value` and `note` of each figure that can be told."""
+    found = [
+        _read(summary),
+        _kept(summary),
+        _tokens(summary),
+        _trained(summary),
+        _reached(summary),
+        _masked(summary),
+        _translator(summary),
+        _cost(summary),
+    ]
+    return [{"label": label, "value": value, "note": note} for label, value, note in filter(None, found)]
+
+
+def find(evaluation: dict[str, Any] | None, metric: str, group: str | None = None) -> dict[str, Any] | None:
+    """The first task of an evaluation with a metric (and group)."""
+    tasks = (evaluation or {}).get("tasks", [])
+    return next((t for t in tasks if t["metric"] == metric and (group is None or t.get("group") == group)), None)
+
+
+def _read(summary: dict[str, Any]) -> tuple[str, str, str] | None:
+    funnel = summary["funnel"]
+    if not funnel:
+        return None
+    return (
+        "read",
+        f"{funnel['documents_in']:,} documents",
+        f"{size(funnel['bytes_in'])}, {len(funnel['sources'])} sources",
+    )
+
+
+def _kept(summary: dict[str, Any]) -> tuple[str, str, str] | None:
+    funnel = summary["funnel"]
+    if not funnel:
+        return None
+    note = f"{percent(funnel['kept'], funnel['documents_in'])}, {size(funnel['bytes_kept'])}"
+    return "kept", f"{funnel['kept']:,} documents", note
+
+
+def _tokens(summary: dict[str, Any]) -> tuple[str, str, str] | None:
+    tokens = summary["tokens"]
+    if not tokens:
+        return None
+    note = f"vocabulary {tokens['vocabulary_size']:,}, {tokens['bytes_per_token']['all']:.2f} bytes a token"
+    return "tokens", short(sum(split["tokens"] for split in tokens["splits"].values())), note
+
+
+def _trained(summary: dict[str, Any]) -> tuple[str, str, str] | None:
+    training = summary["training"]["pretrain"]
+    if not training:
+        return None
+    metrics = training["metrics"]
+    tokens = metrics.get("tokens") or (training["curve"][-1]["tokens"] if training["curve"] else None)
+    parameters = metrics.get("parameters")
+    value = f"{short(parameters)} parameters" if parameters else "a decoder"
+    return "trained", value, f"on {short(tokens)} tokens in {clock(training['seconds'])}"
+
+
+def _reached(summary: dict[str, Any]) -> tuple[str, str, str] | None:
+    task = find(summary["evaluation"]["evaluate"], "bits_per_byte")
+    value = task["value"] if task else _last_validation(summary, "pretrain")
+    if value is None:
+        return None
+    note = ", ".join(f"{name} {figure:.2f}" for name, figure in summary["yardsticks"].items())
+    return "reached", f"{value:.3f} bits a byte", note
+
+
+def _masked(summary: dict[str, Any]) -> tuple[str, str, str] | None:
+    training = summary["training"]["pretrain-masked"]
+    if not training:
+        return None
+    losses = [row["validation_loss"] for row in training["curve"] if row.get("validation_loss") is not None]
+    if not losses:
+        return None
+    return "masked model", f"{losses[-1]:.2f} nats a blank", f"{losses[0]:.2f} at its first validation"
+
+
+def _translator(summary: dict[str, Any]) -> tuple[str, str, str] | None:
+    task = find(summary["evaluation"]["evaluate-translator"], "chrf++") or find(
+        summary["evaluation"]["evaluate-translator"], "chrf"
+    )
+    if not task:
+        return None
+    note = ", ".join(f"{name} {figure:.1f}" for name, figure in (task.get("baselines") or {}).items())
+    return "translator", f"chrF++ {task['value']:.1f}", note
+
+
+def _cost(summary: dict[str, Any]) -> tuple[str, str, str] | None:
+    stages = summary["stages"]
+    if not stages:
+        return None
+    peak = max(stage["peak_memory_bytes"] for stage in stages)
+    return (
+        "took",
+        clock(sum(stage["seconds"] for stage in stages)),
+        f"{len(stages)} stages, at most {size(peak)} of memory",
+    )
+
+
+def _last_validation(summary: dict[str, Any], name: str) -> float | None:
+    curve = (summary["training"][name] or {}).get("curve", [])
+    values = [row["validation_bits_per_byte"] for row in curve if row.get("validation_bits_per_byte") is not None]
+    return values[-1] if values else None
