@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from pydantic import BaseModel, Field
 
@@ -18,6 +19,15 @@ class ExtractionSettings(BaseModel, extra="forbid", frozen=True):
     max_html_bytes: int = Field(default=2_000_000, ge=1, description="larger pages are rejected unparsed")
     max_text_bytes: int = Field(default=10_000_000, ge=1, description="larger texts are rejected")
     main_content: bool = Field(default=True, description="leave out navigation, footers and the like")
+
+
+MAX_NESTING = 512
+"""The DOM depth at which browsers stop nesting too. Main-content extraction takes time quadratic in the depth."""
+_TAGS_WITHOUT_DANGER = 5000
+
+
+class TooDeep(Exception):
+    """A page nests its elements deeper than `MAX_NESTING`."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -43,6 +53,8 @@ def extract(raw: Raw, settings: ExtractionSettings) -> Extracted:
         return Extracted(problem="html_bytes", score=float(len(raw.html)), threshold=float(settings.max_html_bytes))
     try:
         text, title = _from_html(raw.html, raw.charset, settings.main_content)
+    except TooDeep:
+        return Extracted(problem="nesting", threshold=float(MAX_NESTING))
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # a page costs itself, also when it makes a native parser panic
@@ -64,10 +76,23 @@ def _from_html(html: str | bytes, charset: str | None, main_content: bool) -> tu
     from resiliparse.parse.html import HTMLTree
 
     markup = html if isinstance(html, str) else decode(html, charset)
-    tree = HTMLTree.parse(markup.replace("\x00", ""))
+    tree = HTMLTree.parse(storable(markup).replace("\x00", ""))
+    if markup.count("<") > _TAGS_WITHOUT_DANGER:
+        _check_nesting(tree)
     text = extract_plain_text(tree, main_content=main_content, alt_texts=False, links=False, form_fields=False)
     title = " ".join((tree.title or "").split())
     return text.replace("\r\n", "\n").strip(), title or None
+
+
+def _check_nesting(tree: Any) -> None:
+    from resiliparse.parse.html import DOMContext, traverse_dom
+
+    def enter(context: DOMContext) -> None:
+        if context.depth > MAX_NESTING:
+            raise TooDeep
+
+    if tree.body is not None:
+        traverse_dom(tree.body, enter, elements_only=True)
 
 
 def decode(data: bytes, charset: str | None = None, html: bool = True) -> str:

@@ -1,0 +1,188 @@
+"""Sources give every record once, with its place, and a record that is broken costs itself."""
+
+import gzip
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines.curation.extraction import ExtractionSettings, extract
+from pipelines.curation.sources import CodeSource, JsonlSource, ParquetSource, TextSource, WarcSource
+from pipelines.curation.sources.jsonl import parse
+from pipelines.curation.sources.text import split
+
+PAGE = "<html><head><title> A  title </title></head><body><p>Grüße an alle, die das lesen.</p></body></html>"
+
+
+def response(body: bytes, *headers: str, status: str = "200 OK", url: str = "http://a/") -> bytes:
+    http = "\r\n".join([f"HTTP/1.1 {status}", *headers]).encode() + b"\r\n\r\n" + body
+    return record("response", "application/http; msgtype=response", http, url)
+
+
+def record(kind: str, content_type: str, body: bytes, url: str) -> bytes:
+    head = [
+        "WARC/1.1",
+        f"WARC-Type: {kind}",
+        f"WARC-Record-ID: <urn:uuid:00000000-0000-0000-0000-{abs(hash(url)) % 10**12:012d}>",
+        "WARC-Date: 2020-02-02T02:02:02Z",
+        f"WARC-Target-URI: {url}",
+        f"Content-Type: {content_type}",
+        f"Content-Length: {len(body)}",
+    ]
+    return "\r\n".join(head).encode() + b"\r\n\r\n" + body + b"\r\n\r\n"
+
+
+def read(source, path):
+    return list(source.read(str(path), 0))
+
+
+HTML = "Content-Type: text/html; charset=utf-8"
+
+
+def test_warc_pages_are_decoded_and_other_responses_are_accounted_for(tmp_path: Path):
+    records = [
+        response(PAGE.encode(), HTML),
+        record("request", "application/http; msgtype=request", b"GET / HTTP/1.1\r\n\r\n", "http://a/"),
+        response(PAGE.encode("latin-1"), "Content-Type: text/html; charset=ISO-8859-1"),
+        response(gzip.compress(PAGE.encode()), HTML, "Content-Encoding: gzip"),
+        response(b"%PDF", "Content-Type: application/pdf"),
+        response(b"gone", HTML, status="404 Not Found"),
+        response(
+            PAGE.replace("<head>", '<head><meta charset="iso-8859-1">').encode("latin-1"), "Content-Type: text/html"
+        ),
+    ]
+    for name, data in {"a.warc": b"".join(records), "b.warc.gz": b"".join(map(gzip.compress, records))}.items():
+        path = tmp_path / name
+        path.write_bytes(data)
+        raws = read(WarcSource(name="w", paths=[str(path)]), path)
+        assert [raw.row for raw in raws] == [0, 1, 2, 3, 4, 5]
+        assert [raw.problem for raw in raws] == [None, None, None, "content_type", "http_status", None]
+        assert raws[0].url == "http://a/"
+        assert raws[0].date == "2020-02-02T02:02:02Z"
+        texts = [extract(raw, ExtractionSettings()) for raw in raws]
+        assert [text.text for text in texts if text.problem is None] == ["Grüße an alle, die das lesen."] * 4
+        assert texts[0].title == "A title"
+
+
+def test_a_cut_off_warc_file_gives_what_it_has(tmp_path: Path):
+    path = tmp_path / "cut.warc.gz"
+    whole = [gzip.compress(response(PAGE.encode(), HTML, url=f"http://a/{n}")) for n in range(3)]
+    path.write_bytes(whole[0] + whole[1] + whole[2][: len(whole[2]) // 2])
+    raws = read(WarcSource(name="w", paths=[str(path)]), path)
+    assert [raw.url for raw in raws[:2]] == ["http://a/0", "http://a/1"]
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz", ".zst"])
+def test_jsonl_rows_keep_their_line_numbers(tmp_path: Path, suffix: str):
+    lines = [
+        '{"text": "one", "url": "u", "license": "l", "date": 2020}',
+        "",
+        '{"html": "<p>two</p>"}',
+        "{bad",
+        "[1]",
+        "{}",
+    ]
+    data = ("\n".join(lines) + "\n").encode()
+    path = tmp_path / f"rows.jsonl{suffix}"
+    path.write_bytes(data if not suffix else compress(data, suffix))
+    raws = read(JsonlSource(name="r", paths=[str(path)]), path)
+    assert [(raw.row, raw.problem) for raw in raws] == [
+        (0, None),
+        (2, None),
+        (3, "json"),
+        (4, "not_an_object"),
+        (5, "no_text"),
+    ]
+    assert (raws[0].text, raws[0].url, raws[0].license, raws[0].date) == ("one", "u", "l", "2020")
+    assert raws[1].html == "<p>two</p>"
+    assert "line 4" in raws[2].detail
+
+
+def compress(data: bytes, suffix: str) -> bytes:
+    return bytes(pa.Codec({".gz": "gzip", ".zst": "zstd"}[suffix]).compress(data).to_pybytes())
+
+
+@given(st.binary(max_size=60))
+def test_no_line_is_a_crash(line):
+    raw = parse(line, 0, 0)
+    assert raw.problem is not None or raw.text is not None or raw.html is not None
+
+
+def test_parquet_rows(tmp_path: Path):
+    path = tmp_path / "rows.parquet"
+    pq.write_table(pa.table({"text": ["one", None, "three"], "url": ["a", "b", None], "other": [1, 2, 3]}), path)
+    raws = read(ParquetSource(name="p", paths=[str(path)], batch_rows=2), path)
+    assert [(raw.row, raw.text, raw.url, raw.problem) for raw in raws] == [
+        (0, "one", "a", None),
+        (1, None, None, "no_text"),
+        (2, "three", None, None),
+    ]
+    path.write_bytes(b"PAR1 nonsense PAR1")
+    assert [raw.problem for raw in read(ParquetSource(name="p", paths=[str(path)]), path)] == ["broken_file"]
+
+
+@given(st.lists(st.text("ab \n", min_size=1), max_size=20).map("\n\n".join), st.integers(4, 50))
+def test_parts_hold_all_of_a_text_but_its_blank_lines(text, characters):
+    parts = split(text, characters)
+    assert "".join("".join(parts).split()) == "".join(text.split())
+    assert all(len(part) >= characters for part in parts[:-1])
+
+
+def test_a_book_becomes_parts_and_a_binary_file_a_reject(tmp_path: Path):
+    (tmp_path / "book.txt").write_bytes("\r\n\r\n".join(f"Chapter {n}: " + "x" * 80 for n in range(10)).encode())
+    source = TextSource(name="b", paths=[str(tmp_path)], part_characters=200)
+    parts = read(source, tmp_path / "book.txt")
+    assert [part.row for part in parts] == list(range(len(parts)))
+    assert len(parts) == 4
+    assert parts[0].title == "book"
+    (tmp_path / "image.txt").write_bytes(b"GIF\x00")
+    assert read(source, tmp_path / "image.txt")[0].problem == "binary"
+
+
+def test_code_is_chosen_by_name_and_its_licence_noticed(tmp_path: Path):
+    (tmp_path / "a.py").write_text("# SPDX-License-Identifier: MIT OR Apache-2.0\nx = 1\n")
+    (tmp_path / "b.PY").write_bytes(b"\xff\xfe")
+    (tmp_path / "c.md").write_text("no code")
+    source = CodeSource(name="c", paths=[str(tmp_path)], extensions=[".py"])
+    files = [path for path, _, _ in source.files()]
+    assert [Path(path).name for path in files] == ["a.py", "b.PY"]
+    good, bad = (read(source, path)[0] for path in files)
+    assert (good.license, good.problem) == ("MIT OR Apache-2.0", None)
+    assert bad.problem == "not_utf8"
+
+
+def test_a_path_without_files_is_named(tmp_path: Path):
+    with pytest.raises(FileNotFoundError, match=r"nothing.*'rows'"):
+        JsonlSource(name="rows", paths=[str(tmp_path / "nothing")]).files()
+
+
+HOSTILE = [
+    "<div>" * 20_000,
+    "<table><tr>" * 5_000 + "x",
+    "\x00\ud800<p>x",
+    "<" * 100_000,
+    "<p>" + "&#x110000;&#0;" * 1000,
+    "<title>" + "x" * 100_000,
+    "<svg><style><!--</style><img src=x>",
+    "",
+]
+
+
+@pytest.mark.parametrize("html", HOSTILE, ids=range(len(HOSTILE)))
+def test_a_hostile_page_costs_at_most_itself(html):
+    raw = parse(json.dumps({"html": html}).encode(), 0, 0)
+    found = extract(raw, ExtractionSettings())
+    assert found.problem is not None or found.text.encode()
+
+
+def test_limits_are_rejects_with_their_figures():
+    settings = ExtractionSettings(max_html_bytes=100, max_text_bytes=10)
+    large = extract(parse(json.dumps({"html": "x" * 101}).encode(), 0, 0), settings)
+    assert (large.problem, large.score, large.threshold) == ("html_bytes", 101, 100)
+    assert extract(parse(json.dumps({"text": "é" * 5}).encode(), 0, 0), settings).problem is None
+    assert extract(parse(json.dumps({"text": "é" * 5 + "x"}).encode(), 0, 0), settings).problem == "text_bytes"
+    assert extract(parse(b'{"text": " \\n"}', 0, 0), settings).problem == "empty"
