@@ -56,14 +56,19 @@ class _Scale:
         return self.start + (self.end - self.start) * ((value - low) / (high - low) if high > low else 0.5)
 
 
-def curves(series: Sequence[Series], x_name: str, y_name: str, levels: Sequence[Level] = ()) -> Html:
-    """Lines over a common axis, each named at its end, with levels dashed across."""
+def curves(
+    series: Sequence[Series], x_name: str, y_name: str, levels: Sequence[Level] = (), width: float = _WIDTH
+) -> Html:
+    """Lines over a common axis, each named at its end, with levels dashed across.
+
+    A curve's first tenth may leave the picture at the top, so that the rest can be told apart.
+    """
     shown = [each for each in series if each.points]
     xs = [x for each in shown for x, _ in each.points]
     ys = [y for each in shown for _, y in each.points] + [level.value for level in levels]
     if not xs:
         return tag("p", "No points.", class_="missing")
-    x, y = _x_scale(min(xs), max(xs)), _y_scale(_without_first_peak(shown, levels) or ys)
+    x, y = _x_scale(min(xs), max(xs), width), _y_scale(_without_first_peak(shown, levels) or ys)
     parts = [*_axes(x, y, x_name, y_name)]
     names: list[tuple[float, str, str]] = []
     for level in levels:
@@ -71,7 +76,7 @@ def curves(series: Sequence[Series], x_name: str, y_name: str, levels: Sequence[
         parts.append(tag("line", x1=_n(x.start), x2=_n(x.end), y1=_n(at), y2=_n(at), class_="level"))
         names.append((at, f"{level.name} {level.value:.2f}", "level"))
     for each in shown:
-        path = " ".join(f"{_n(x.at(px))},{_n(max(_TOP, y.at(py)))}" for px, py in each.points)
+        path = " ".join(f"{_n(x.at(px))},{_n(y.at(py))}" for px, py in each.points if py <= y.high)
         parts.append(tag("polyline", points=path, class_=f"line c{each.colour}"))
         last = each.points[-1]
         if each.marks:
@@ -80,15 +85,16 @@ def curves(series: Sequence[Series], x_name: str, y_name: str, levels: Sequence[
                     "circle",
                     tag("title", f"{short(px)}: {py:.3f}"),
                     cx=_n(x.at(px)),
-                    cy=_n(max(_TOP, y.at(py))),
+                    cy=_n(y.at(py)),
                     r=3,
                     class_=f"dot c{each.colour}",
                 )
                 for px, py in each.points
+                if py <= y.high
             ]
         names.append((y.at(last[1]), f"{each.name} {last[1]:.2f}", f"name c{each.colour}"))
     parts += _names(names, x.end + 8)
-    return _svg(parts, f"{y_name} over {x_name}")
+    return _svg(parts, f"{y_name} over {x_name}", width=width)
 
 
 def points(cases: Sequence[Point], x_name: str, y_name: str, legend: Sequence[tuple[str, int]] = ()) -> Html:
@@ -113,9 +119,9 @@ def points(cases: Sequence[Point], x_name: str, y_name: str, legend: Sequence[tu
     return _svg(parts, f"{y_name} over {x_name}")
 
 
-def bars(rows: Sequence[tuple[str, float, str]], colour: int = 1, left: float = 150.0) -> Html:
+def bars(rows: Sequence[tuple[str, float, str]], colour: int = 1, left: float = 150.0, width: float = _WIDTH) -> Html:
     """Horizontal bars: name, length, and what is written at the end."""
-    step, width = 26.0, _WIDTH
+    step = 26.0
     longest = max((value for _, value, _ in rows), default=0.0) or 1.0
     room = width - left - 96
     parts = []
@@ -127,7 +133,7 @@ def bars(rows: Sequence[tuple[str, float, str]], colour: int = 1, left: float = 
             tag("rect", x=_n(left), y=_n(top + 4), width=_n(length), height=18, rx=2, class_=f"block c{colour}")
         )
         parts.append(tag("text", words, x=_n(left + length + 8), y=_n(top + 17), class_="tick strong"))
-    return _svg(parts, "bars", height=step * len(rows) + 4)
+    return _svg(parts, "bars", height=step * len(rows) + 4, width=width)
 
 
 @dataclass(frozen=True)
@@ -139,10 +145,10 @@ class Step:
     removed: float
 
 
-def funnel(start: float, steps: Sequence[Step], last: str) -> Html:
+def funnel(start: float, steps: Sequence[Step], last: str, width: float = 500.0) -> Html:
     """Documents that are left after each step, with what the step removed as the lighter end of its bar."""
-    height, left = 26.0, 230.0
-    room = _WIDTH - left - 96
+    height, left = 26.0, 140.0
+    room = width - left - 70
     rows = [("read", start, 0.0, "block c1"), *((step.name, step.left, step.removed, "block c1") for step in steps)]
     parts = []
     for i, (name, remains, removed, class_) in enumerate(rows):
@@ -161,11 +167,12 @@ def funnel(start: float, steps: Sequence[Step], last: str) -> Html:
     parts.append(tag("text", last, x=_n(left - 10), y=_n(top + 17), class_="tick end strong"))
     parts.append(tag("rect", x=_n(left), y=_n(top + 4), width=_n(kept), height=18, class_="block c2"))
     parts.append(tag("text", f"{rows[-1][1]:,.0f}", x=_n(left + kept + 8), y=_n(top + 17), class_="tick strong"))
-    return _svg(parts, "documents left after each step", height=top + height)
+    return _svg(parts, "documents left after each step", height=top + height, width=width)
 
 
-def _svg(parts: Sequence[Html], name: str, height: float = _HEIGHT) -> Html:
-    drawing = tag("svg", *parts, viewBox=f"0 0 {_n(_WIDTH)} {_n(height)}", role="img", aria_label=name)
+def _svg(parts: Sequence[Html], name: str, height: float = _HEIGHT, width: float = _WIDTH) -> Html:
+    style = f"max-width:{1.12 * width:.0f}px;min-width:{0.75 * width:.0f}px"
+    drawing = tag("svg", *parts, viewBox=f"0 0 {_n(width)} {_n(height)}", role="img", aria_label=name, style=style)
     return tag("div", drawing, class_="chart")
 
 
@@ -198,7 +205,7 @@ def _names(names: Sequence[tuple[float, str, str]], at: float) -> list[Html]:
 
 
 def _without_first_peak(series: Sequence[Series], levels: Sequence[Level]) -> list[float]:
-    """Values that the vertical axis must show: a curve's first tenth may leave the picture at the top."""
+    """Values that the vertical axis must show."""
     values = [level.value for level in levels]
     for each in series:
         ys = [y for _, y in each.points]
@@ -206,8 +213,9 @@ def _without_first_peak(series: Sequence[Series], levels: Sequence[Level]) -> li
     return values
 
 
-def _x_scale(low: float, high: float) -> _Scale:
-    return _Scale(min(0.0, low) if low < high / 3 else low, high if high > low else low + 1, _LEFT, _WIDTH - _RIGHT)
+def _x_scale(low: float, high: float, width: float) -> _Scale:
+    first = min(0.0, low) if low < high / 3 else low
+    return _Scale(first, high if high > first else first + 1, _LEFT, width - _RIGHT)
 
 
 def _y_scale(values: Sequence[float]) -> _Scale:

@@ -8,6 +8,9 @@ from typing import Any
 from jobs.reporting.charts import Step, bars, funnel
 from jobs.reporting.markup import Html, count, join, percent, share_bar, size, table, tag
 
+_MOST_REASONS, _MOST_KEPT = 12, 6
+_TRAINED_ON = {"warc", "jsonl", "text", "code"}
+
 
 def sources(summary: dict[str, Any]) -> Html | None:
     """What was fetched, from where, under which licence."""
@@ -15,20 +18,26 @@ def sources(summary: dict[str, Any]) -> Html | None:
     if not record:
         return None
     versions = {package["name"]: package["version"] for package in record["packages"]}
-    rows = []
-    for source in record["sources"]:
-        packages = ", ".join(
-            f"{name} {versions[name]}" if name in versions else name for name in source["package"].split(", ")
-        )
-        note = tag("div", source["note"], class_="quiet") if source.get("note") else None
-        name = join([tag("strong", source["name"]), note])
-        rows.append([name, packages, source["licence"], count(source["documents"]), size(source["bytes"])])
+    head = ["source", "from", "licence", "documents", "size"]
+    trained = [source for source in record["sources"] if source["kind"] in _TRAINED_ON]
+    others = [source for source in record["sources"] if source["kind"] not in _TRAINED_ON]
     return join(
         [
             tag("p", f"Fetched {record['fetched_at']}. {_sentence(record['note'])}", class_="quiet"),
-            table(["source", "from", "licence", "documents", "size"], rows, words=3),
+            table(head, [_source(source, versions) for source in trained], words=3),
+            _fold(
+                "Kept out of training: pairs, evaluation rows, the language model",
+                [table(head, [_source(source, versions) for source in others], words=3)],
+            ),
         ]
     )
+
+
+def _source(source: dict[str, Any], versions: dict[str, str]) -> list[object]:
+    packages = ", ".join(f"{name} {versions.get(name, '')}".strip() for name in source["package"].split(", "))
+    note = tag("div", source["note"], class_="quiet") if source.get("note") else None
+    name = join([tag("strong", source["name"]), note])
+    return [name, packages, source["licence"], count(source["documents"]), size(source["bytes"])]
 
 
 def curation(summary: dict[str, Any]) -> Html | None:
@@ -36,11 +45,15 @@ def curation(summary: dict[str, Any]) -> Html | None:
     record = summary["funnel"]
     if not record:
         return None
-    remaining, steps = record["documents_in"], []
+    removed: dict[str, int] = defaultdict(int)
     for stage in record["stages"]:
-        if stage["documents"]:
-            remaining -= stage["documents"]
-            steps.append(Step(f"{stage['stage']}: {_words(stage['reason'])}"[:36], remaining, stage["documents"]))
+        removed[stage["stage"]] += stage["documents"]
+    remaining, steps = record["documents_in"], []
+    for name, number in removed.items():
+        remaining -= number
+        steps.append(Step(_words(name)[:24], remaining, number))
+    reasons = sorted(record["stages"], key=lambda stage: -stage["documents"])[:_MOST_REASONS]
+    why = [(_reason(stage), stage["documents"], count(stage["documents"])) for stage in reasons if stage["documents"]]
     balance = record["kept"] + sum(stage["documents"] for stage in record["stages"])
     lede = (
         f"{record['documents_in']:,} documents ({size(record['bytes_in'])}) came in, {record['kept']:,} "
@@ -55,18 +68,27 @@ def curation(summary: dict[str, Any]) -> Html | None:
         [
             name,
             _reasons(source["rejected"]),
-            join([share_bar(source["kept"], source["in"]), f" {percent(source['kept'], source['in'])}"]),
+            _share(source["kept"], source["in"]),
             count(source["in"]),
             count(source["kept"]),
         ]
         for name, source in record["sources"].items()
     ]
     languages = sorted(record["languages"].items(), key=lambda item: -item[1])
-    chart = tag("figure", bars([(name, number, count(number)) for name, number in languages[:12]], colour=2, left=60))
+    chart = tag(
+        "figure", bars([(name, number, count(number)) for name, number in languages[:12]], colour=2, left=60, width=500)
+    )
     return join(
         [
             tag("p", lede),
-            tag("figure", funnel(record["documents_in"], steps, "kept")),
+            tag(
+                "div",
+                tag(
+                    "figure", funnel(record["documents_in"], steps, "kept"), tag("figcaption", "Left after each step.")
+                ),
+                tag("figure", bars(why, colour=3, left=230, width=500), tag("figcaption", "Removed most for.")),
+                class_="two",
+            ),
             tag("h3", "By source"),
             table(["source", "removed most for", "kept", "documents", "kept"], by_source, words=3),
             tag("h3", "By language, kept"),
@@ -80,22 +102,19 @@ def samples(summary: dict[str, Any]) -> Html | None:
     record = summary["funnel"]
     if not record:
         return None
-    reasons: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    removed: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for sample in record["samples"]["rejected"]:
-        reasons[f"{sample['stage']}: {_words(sample['reason'])}"].append(sample)
-    numbers = {f"{stage['stage']}: {_words(stage['reason'])}": stage["documents"] for stage in record["stages"]}
-    kept = record["samples"]["kept"]
-    blocks = [
-        _fold(f"Kept: {len(kept)} of {record['kept']:,}", [_sample(sample, "") for sample in kept], open_=True),
-        *(
-            _fold(
-                f"Removed for {reason}: {len(found)} of {numbers.get(reason, len(found)):,}",
-                [_sample(sample, _against(sample)) for sample in found],
-            )
-            for reason, found in reasons.items()
-        ),
+        removed[sample["stage"]].append(sample)
+    numbers: dict[str, int] = defaultdict(int)
+    for stage in record["stages"]:
+        numbers[stage["stage"]] += stage["documents"]
+    kept = record["samples"]["kept"][:_MOST_KEPT]
+    folds = [
+        _fold(f"Removed by {_words(name)}: {len(found)} of {numbers[name]:,}", [_sample(s, _against(s)) for s in found])
+        for name, found in removed.items()
     ]
-    return join(blocks)
+    first = _fold(f"Kept: {len(kept)} of {record['kept']:,}", [_sample(sample, "") for sample in kept], open_=True)
+    return join([first, *folds])
 
 
 def tokens(summary: dict[str, Any]) -> Html | None:
@@ -109,7 +128,7 @@ def tokens(summary: dict[str, Any]) -> Html | None:
     rows = [
         [
             name,
-            join([share_bar(entry["tokens"], train["tokens"]), f" {percent(entry['tokens'], train['tokens'])}"]),
+            _share(entry["tokens"], train["tokens"]),
             count(entry["documents"]),
             count(entry["tokens"]),
             count(held["sources"].get(name, {}).get("tokens", 0)),
@@ -147,9 +166,18 @@ def _sample(sample: dict[str, Any], note: str) -> Html:
 
 def _against(sample: dict[str, Any]) -> str:
     score, threshold = sample.get("score"), sample.get("threshold")
+    reason = _words(sample["reason"])
     if score is None:
-        return ""
-    return f"{score:.4g}" + (f", the limit is {threshold:.4g}" if threshold is not None else "")
+        return reason
+    return f"{reason} {score:.4g}" + (f", the limit is {threshold:.4g}" if threshold is not None else "")
+
+
+def _share(part: float, whole: float) -> Html:
+    return tag("span", share_bar(part, whole), f" {percent(part, whole)}", class_="share")
+
+
+def _reason(stage: dict[str, Any]) -> str:
+    return f"{_words(stage['stage'])}: {_words(stage['reason'])}"[:38]
 
 
 def _fold(name: str, children: list[Html], open_: bool = False) -> Html:
@@ -158,7 +186,7 @@ def _fold(name: str, children: list[Html], open_: bool = False) -> Html:
 
 def _reasons(rejected: dict[str, int]) -> str:
     first = sorted(rejected.items(), key=lambda item: -item[1])[:3]
-    return ", ".join(f"{_words(reason)} {number:,}" for reason, number in first) or "nothing"
+    return ", ".join(f"{_words(reason).replace('/', ': ')} {number:,}" for reason, number in first) or "nothing"
 
 
 def _words(reason: str) -> str:

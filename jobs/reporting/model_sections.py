@@ -7,6 +7,7 @@ from typing import Any
 from jobs.reporting.charts import Level, Point, Series, curves, points
 from jobs.reporting.markup import Html, clock, count, join, short, table, tag
 
+_HALF = 480.0
 _SCORES = ("validation_bits_per_byte", "bits_per_byte", "score", "value", "validation_loss", "loss")
 
 
@@ -33,13 +34,13 @@ def tuning(summary: dict[str, Any]) -> Html | None:
         )
         for trial in trials
     ]
-    legend = [(f"{short(batch)} a step", 1 + i % 6) for i, batch in enumerate(batches)]
+    legend = [(f"{batch:,} a step", 1 + i % 6) for i, batch in enumerate(batches)]
     settings = sorted({key for trial in trials for key in _settings(trial)})
     ordered = sorted(trials, key=_score_or_inf)
     rows = [
         [
             join([f"{number}", tag("strong", " chosen") if trial is best else None]),
-            *(_figure(_setting(trial, key)) for key in settings),
+            *(_plain(_setting(trial, key)) for key in settings),
             f"{_score(trial):.4f}",
             short(trial.get("tokens")),
             "stopped early" if _stopped(trial) else "to the end",
@@ -65,20 +66,24 @@ def pretraining(summary: dict[str, Any]) -> Html | None:
         return None
     levels = [Level(_yardstick(name), value) for name, value in summary["yardsticks"].items()]
     bits = _points(record, "validation_bits_per_byte")
-    right = curves([Series("model", bits, 1, marks=True)], "tokens", "bits a byte, held out", levels)
+    right = curves([Series("model", bits, 1, marks=True)], "tokens", "bits a byte, held out", levels, width=_HALF)
     by_source = record["validation_by_source"]
     return join(
         [
             tag("p", _trained(record)),
             tag(
                 "div",
-                tag("figure", _loss(record, 1), tag("figcaption", "Training loss.")),
+                tag("figure", _loss(record, 1, _HALF), tag("figcaption", "Training loss.")),
                 tag(
                     "figure", right, tag("figcaption", "Held-out text while it trains; dashed: what counting reaches.")
                 ),
                 class_="two",
             ),
-            table(["source", "bits a byte"], [[name, f"{value:.3f}"] for name, value in by_source.items()])
+            tag(
+                "div",
+                table(["source", "bits a byte"], [[name, f"{value:.3f}"] for name, value in by_source.items()]),
+                class_="narrow",
+            )
             if by_source
             else None,
         ]
@@ -155,12 +160,12 @@ def generations(summary: dict[str, Any]) -> Html | None:
     return join([tag("p", f"{len(record)} continuations (the prompt is bold), {blocked} blocked."), *blocks])
 
 
-def _loss(record: dict[str, Any], colour: int) -> Html:
+def _loss(record: dict[str, Any], colour: int, width: float = 640.0) -> Html:
     series = [Series("train", _points(record, "loss"), colour)]
     validation = _points(record, "validation_loss")
     if validation:
         series.append(Series("held out", validation, 2, marks=True))
-    return curves(series, "tokens", "loss, nats a token")
+    return curves(series, "tokens", "loss, nats a token", width=width)
 
 
 def _points(record: dict[str, Any], key: str) -> list[tuple[float, float]]:
@@ -195,7 +200,11 @@ def _figure(value: object) -> str:
         return "–" if value is None else str(value)
     if isinstance(value, int) or (value == int(value) and abs(value) >= 10):
         return f"{value:,.0f}"
-    return f"{value:.2e}" if 0 < abs(value) < 0.01 else f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
+    return f"{value:.2g}" if 0 < abs(value) < 0.001 else f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
+
+
+def _plain(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:g}" if isinstance(value, float) else str(value or "–")
 
 
 def _arrow(task: dict[str, Any]) -> str:
@@ -233,5 +242,5 @@ def _stopped(trial: dict[str, Any]) -> bool:
 
 
 def _trial_note(trial: dict[str, Any]) -> str:
-    words = ", ".join(f"{key} {_figure(value)}" for key, value in _settings(trial).items())
+    words = ", ".join(f"{key} {_plain(value)}" for key, value in _settings(trial).items())
     return f"{words}: {_score(trial):.4f}"

@@ -86,9 +86,11 @@ def cost(summary: dict[str, Any]) -> Html | None:
             tag("p", f"Not succeeded: {', '.join(failed)}.", class_="missing") if failed else None,
             tag(
                 "div",
-                tag("figure", bars(times, colour=1), tag("figcaption", "Wall time.")),
+                tag("figure", bars(times, colour=1, width=480), tag("figcaption", "Wall time.")),
                 tag(
-                    "figure", bars(memory, colour=5), tag("figcaption", "Peak memory of all processes of the cluster.")
+                    "figure",
+                    bars(memory, colour=5, width=480),
+                    tag("figcaption", "Peak memory of all processes of the cluster."),
                 ),
                 class_="two",
             ),
