@@ -1,0 +1,1 @@
+"""Evaluation: metrics, yardsticks, tasks, and the actors that run a model over them. README: ../README.md."""

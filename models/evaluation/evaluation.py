@@ -1,0 +1,157 @@
+"""A whole evaluation: tasks, one pass of requests through the actors, yardsticks beside it, figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from models.evaluation import runner
+from models.evaluation.requests import Answer, Request
+from models.evaluation.settings import RunSettings, TaskSettings, YardstickSettings
+from models.evaluation.tasks import TASKS, Context, TaskFigure, TaskResult
+from models.evaluation.yardsticks import KneserNey
+from pipelines.tokens import TokenStore
+
+Progress = Callable[[float, float], None]
+"""Told how many requests are answered, and of how many."""
+
+
+def evaluate(
+    model: str,
+    tasks: Sequence[TaskSettings],
+    data: str,
+    tokens: str | None = None,
+    masked_model: str | None = None,
+    yardsticks: YardstickSettings | None = None,
+    run: RunSettings | None = None,
+    seed: int = 1234,
+    progress: Progress | None = None,
+) -> dict[str, TaskResult]:
+    """Task name -> its result.
+
+    Args:
+        model: directory of the causal model in Hugging Face format.
+        tasks: what to evaluate, each task once.
+        data: directory of the task files, absolute or a URI.
+        tokens: token store of the held-out text and of the yardsticks.
+        masked_model: directory of the encoder that `fill_mask` is about.
+        yardsticks: the n-gram models; trained where there is a token store.
+        run: how requests are run; Ray must be connected.
+        seed: every random choice comes from it.
+        progress: called as answers come in.
+
+    Raises:
+        RowError: a task file is missing or a row does not fit.
+        ValueError: a task twice, fill_mask without an encoder, or a store of another tokenizer.
+    """
+    run, yardsticks = run or RunSettings(), yardsticks or YardstickSettings()
+    _check(tasks, masked_model)
+    context = prepare(model, data, tokens, seed)
+    made = {settings.task: TASKS[settings.task](settings, context) for settings in tasks}
+    asked = {name: task.requests() for name, task in made.items()}
+    requests = [request for each in asked.values() for request in each]
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        trained = beside.submit(_yardsticks, context.store, context.start, yardsticks)
+        answers = runner.answer_all(
+            requests,
+            model,
+            masked_model,
+            run.actors,
+            run.token_budget,
+            (lambda done: progress(done, len(requests))) if progress else None,
+            run.gpus_per_actor,
+        )
+        context.yardsticks.update(trained.result())
+    return {name: made[name].score(part) for name, part in _parts(asked, answers).items()}
+
+
+def prepare(model: str, data: str, tokens: str | None, seed: int) -> Context:
+    """The tokenizer, the store and the limits that tasks share.
+
+    Raises:
+        ValueError: the store was made with another vocabulary than the model's.
+    """
+    from transformers import AutoConfig, AutoTokenizer
+
+    if not (Path(model) / "config.json").is_file():
+        raise ValueError(f"{model}: no config.json; expected a model in Hugging Face format")
+    config = AutoConfig.from_pretrained(model)
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    store = TokenStore(tokens) if tokens is not None else None
+    if store is not None and store.vocabulary_size > config.vocab_size:
+        raise ValueError(f"{tokens}: {store.vocabulary_size} token ids, {model} has {config.vocab_size}")
+    positions = int(config.max_position_embeddings)
+    return Context(tokenizer, data, positions, store, seed=seed)
+
+
+def figures(results: dict[str, TaskResult]) -> list[TaskFigure]:
+    """All lines of all tasks."""
+    return [figure for result in results.values() for figure in result.figures]
+
+
+def table(lines: Sequence[TaskFigure]) -> list[str]:
+    """Figures as aligned lines for a person: task, metric, value ± standard error, chance, baselines, items."""
+    head = ("task", "metric", "value", "", "chance", "baselines", "n")
+    cells = [head]
+    for line in lines:
+        name = line.task if line.group == "all" else f"  {line.group}"
+        error = f"± {line.stderr:.3f}" if line.stderr is not None else ""
+        chance = f"{line.chance:.3f}" if line.chance is not None else ""
+        baselines = ", ".join(f"{key} {value:.3f}" for key, value in line.baselines.items())
+        cells.append((name, line.metric, f"{line.value:.3f}", error, chance, baselines, f"{line.n:,}"))
+    widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
+    left = {0, 1, 3, 5}
+    return [
+        "  ".join(c.ljust(w) if i in left else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
+        for row in cells
+    ]
+
+
+def _check(tasks: Sequence[TaskSettings], masked_model: str | None) -> None:
+    names = [settings.task for settings in tasks]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"tasks: {', '.join(twice)} stand there twice")
+    if "fill_mask" in names and masked_model is None:
+        raise ValueError("tasks: fill_mask needs `masked_model`")
+
+
+def _parts(asked: dict[str, list[Request]], answers: list[Answer]) -> dict[str, list[Answer]]:
+    parts, at = {}, 0
+    for name, requests in asked.items():
+        parts[name] = answers[at : at + len(requests)]
+        at += len(requests)
+    return parts
+
+
+def _yardsticks(store: TokenStore | None, end: int, settings: YardstickSettings) -> dict[str, KneserNey]:
+    if store is None or not settings.enabled:
+        return {}
+    documents = training_documents(store, settings.max_tokens)
+    size = store.vocabulary_size
+    return {
+        "unigram": KneserNey(documents, 1, size, end),
+        f"{settings.order}-gram": KneserNey(documents, settings.order, size, end),
+    }
+
+
+def training_documents(store: TokenStore, most: int) -> list[npt.NDArray[np.int64]]:
+    """Documents of the training split without their end tokens: all, or an even choice of about `most` tokens.
+
+    Of every source the same share is taken, spread over the source.
+    """
+    total = store.tokens("train")
+    share = min(1.0, most / total)
+    chosen = []
+    for source in store.split("train"):
+        owed = 0.0
+        for _, _, tokens in store.documents("train", source):
+            owed += share * len(tokens)
+            if share == 1.0 or owed >= len(tokens) / 2:
+                chosen.append(np.asarray(tokens[:-1], np.int64))
+                owed -= len(tokens)
+    return chosen

@@ -1,0 +1,48 @@
+"""What an evaluation does: which tasks, how much of each, and how the model is run."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, Field, field_validator
+
+
+class TaskSettings(BaseModel, extra="forbid", frozen=True):
+    """One task of an evaluation."""
+
+    task: str = Field(description="a task of models.evaluation.tasks.TASKS")
+    file: str | None = Field(default=None, description="rows below `data`; by default <task>.jsonl")
+    limit: int | None = Field(default=None, ge=1, description="items (held_out: documents of each source); all if none")
+    max_tokens: int = Field(default=512, ge=16, description="held_out, fill_mask: tokens of a document that are scored")
+    window: int | None = Field(
+        default=None,
+        ge=2,
+        description="held_out, fill_mask: tokens scored at once, as long as in training; max_tokens if none",
+    )
+    max_new_tokens: int = Field(default=32, ge=1, description="tokens generated for an item")
+    shots: int = Field(default=3, ge=0, description="translation by a model without chat template: examples shown")
+
+    @field_validator("task")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        from models.evaluation.tasks import TASKS
+
+        if name not in TASKS:
+            raise ValueError(f"no such task; there are {', '.join(TASKS)}")
+        return name
+
+
+class YardstickSettings(BaseModel, extra="forbid", frozen=True):
+    """The n-gram models that stand beside the model's bits per byte."""
+
+    enabled: bool = Field(default=True, description="train them on the token store's training split")
+    order: int = Field(default=5, ge=2, le=8, description="n of the n-gram model; a unigram model comes with it")
+    max_tokens: int = Field(
+        default=4_000_000, ge=1000, description="training tokens at most: whole documents, evenly over the split"
+    )
+
+
+class RunSettings(BaseModel, extra="forbid", frozen=True):
+    """How requests are run."""
+
+    actors: int = Field(default=2, ge=1, description="processes that hold the model")
+    gpus_per_actor: float = Field(default=0, ge=0, description="GPUs each asks Ray for")
+    token_budget: int = Field(default=4096, ge=64, description="tokens of a batch, padding included")
