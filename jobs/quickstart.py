@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import signal
 import sys
 import time
@@ -30,6 +31,9 @@ from pipelines import storage
 
 RECIPES = "jobs/recipes/quickstart"
 SOURCES = "runs/sources"
+
+_RAYS_OWN = re.compile(r"(\[?\d{4}-\d\d-\d\d [\d:,]+(\t(INFO|WARNING)| [IWE] )|Running entrypoint for job )")
+"""Lines of a job's log that stay in its file and off the screen."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +126,8 @@ class Quickstart:
 
             def emit(line: str) -> None:
                 file.write(f"{line}\n")
-                print(f"  {stage.name} | {line}", flush=True)
+                if not _RAYS_OWN.match(line):
+                    print(f"  {stage.name} | {line}", flush=True)
 
             ending = submit.follow(client, submission, emit)
         self._running = None

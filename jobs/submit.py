@@ -116,7 +116,7 @@ def submit(
     if local:
         variables[storage.HOME_VARIABLE] = os.environ.get(storage.HOME_VARIABLE, str(checkout))
     entrypoint = shlex.join(["python", "-m", f"jobs.{name}", word, *overrides, *flags])
-    for chatty in ("ray", "ray._private.runtime_env"):
+    for chatty in ("ray", "ray._private.runtime_env", "ray.dashboard.modules.dashboard_sdk"):
         logging.getLogger(chatty).setLevel(logging.ERROR)
     submission_id = f"{Path(recipe).stem}-{time.strftime('%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     client.submit_job(
