@@ -46,7 +46,8 @@ class Samples(Protocol):
     def sample(self, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Tokens and document numbers, each [T + 1]."""
 
-    def source(self, k: int) -> str: ...
+    def source(self, k: int) -> str:
+        """The source of sample k."""
 
 
 Objective = Callable[[np.ndarray, np.ndarray, int, int], tuple[np.ndarray, np.ndarray, np.ndarray]]

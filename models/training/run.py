@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from models.training.checkpoint import Checkpoints, read_file, remove, write_file
 from models.training.data import Dataset
 from models.training.settings import TrainingSettings
+from models.training.spec import CHECKPOINTS, FINAL_SUMMARY, FINAL_WEIGHTS, TrainingSpec
+from models.training.workers import Workers
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -69,4 +78,154 @@ def fit(
     Raises:
         RuntimeError: training failed more than `training.max_failures` times, with the worker's last error.
     """
-    raise NotImplementedError
+    import ray
+    from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+
+    run_directory = run_directory.rstrip("/")
+    fingerprint = _fingerprint(model, initial_weights, training, dataset_factory(), seed)
+    if (finished := _finished(run_directory, fingerprint)) is not None:
+        return finished
+    _clear_others(run_directory, fingerprint, training.resume)
+    spec = TrainingSpec(
+        model=model,
+        initial_weights=initial_weights,
+        training=training,
+        dataset_factory=dataset_factory,
+        validation_factory=validation_factory,
+        token_bytes=token_bytes,
+        run_directory=run_directory,
+        name=name,
+        seed=seed,
+        run=fingerprint,
+    )
+    # The controller looks at its workers this often: it is also the least time between two checkpoints' reports.
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+    gpu = training.device == "gpu" or (training.device == "auto" and ray.cluster_resources().get("GPU", 0) > 0)
+    scaling = ScalingConfig(
+        num_workers=training.workers,
+        use_gpu=gpu,
+        resources_per_worker={"GPU": 1} if gpu else {"CPU": training.threads},
+    )
+    trainer = TorchTrainer(
+        _worker,
+        train_loop_config={"spec": spec},
+        scaling_config=scaling,
+        run_config=RunConfig(
+            name=CHECKPOINTS,
+            storage_path=run_directory,
+            failure_config=FailureConfig(max_failures=training.max_failures),
+            checkpoint_config=CheckpointConfig(num_to_keep=training.keep_checkpoints),
+        ),
+    )
+    with _watch(run_directory, progress):
+        try:
+            trainer.fit()
+        except Exception as error:
+            raise RuntimeError(f"{name}: training failed: {error}") from error
+    result = _finished(run_directory, fingerprint)
+    if result is None:
+        raise RuntimeError(f"{run_directory}/{FINAL_SUMMARY}: not written, though training ended without an error")
+    return result
+
+
+def _worker(config: dict[str, Any]) -> None:
+    spec: TrainingSpec = config["spec"]
+    assert spec.run_directory is not None
+    from models.training.loop import train
+    from models.training.reporter import TrainReporter
+
+    train(spec, TrainReporter(spec.run_directory, spec.name))
+
+
+_NOT_OF_THE_RUN = {
+    "workers",
+    "device",
+    "threads",
+    "max_failures",
+    "keep_checkpoints",
+    "checkpoint_every_steps",
+    "log_every_steps",
+    "resume",
+}
+"""Settings that may change between a run's start and its continuation."""
+
+
+def _fingerprint(
+    model: ModelSettings, initial_weights: str | None, training: TrainingSettings, dataset: Dataset, seed: int
+) -> str:
+    """Names a run by all that its result depends on; the data by its size and a few of its samples."""
+    digest = hashlib.sha256()
+    settings = {k: v for k, v in training.model_dump(mode="json").items() if k not in _NOT_OF_THE_RUN}
+    start = None
+    if initial_weights is not None:
+        start = [initial_weights] + [
+            (path.name, path.stat().st_size, path.stat().st_mtime_ns)
+            for path in sorted(Path(initial_weights).glob("*.safetensors"))
+        ]
+    described = [model.model_dump(mode="json"), settings, start, seed, len(dataset)]
+    digest.update(json.dumps(described, sort_keys=True).encode())
+    for values in dataset.batch([0, 1, len(dataset) // 2, max(0, len(dataset) - 1)]).values():
+        digest.update(np.ascontiguousarray(values).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _finished(run_directory: str, fingerprint: str) -> TrainingResult | None:
+    """The result of this very run, if it ended."""
+    summary_bytes = read_file(f"{run_directory}/{FINAL_SUMMARY}")
+    if summary_bytes is None:
+        return None
+    summary = json.loads(summary_bytes)
+    weights = read_file(f"{run_directory}/{FINAL_WEIGHTS}")
+    if summary.get("run") != fingerprint or weights is None:
+        return None
+    from safetensors.torch import load
+
+    return TrainingResult(
+        state_dict=load(weights),
+        metrics={k: v for k, v in summary.items() if k not in ("checkpoint", "run")},
+        checkpoint=summary["checkpoint"],
+        steps=summary["steps"],
+        tokens=summary["tokens"],
+    )
+
+
+def _clear_others(run_directory: str, fingerprint: str, resume: bool) -> None:
+    """Remove what another run left in this directory: its checkpoints must not be continued."""
+    checkpoints = Checkpoints(f"{run_directory}/{CHECKPOINTS}", Workers())
+    newest = checkpoints.newest()
+    if newest is None or not resume or newest[1].run != fingerprint:
+        remove(checkpoints.root)
+    remove(f"{run_directory}/{os.path.dirname(FINAL_SUMMARY)}")
+
+
+@contextlib.contextmanager
+def _watch(run_directory: str, progress: Callable[[int, int, str], None] | None) -> Iterator[None]:
+    """Hand what the workers write about their progress to `progress` while the block runs."""
+    if progress is None:
+        yield
+        return
+    stop, seen = threading.Event(), -1
+    location = f"{run_directory}/progress.json"
+    write_file(location, b"{}")
+
+    def look() -> None:
+        nonlocal seen
+        content = json.loads(read_file(location) or b"{}")
+        steps = content.get("steps", -1)
+        if steps != seen and "loss" in content:
+            seen = steps
+            note = f"loss {content['loss']:.3f}, {content['tokens_per_second']:,.0f} tokens/s"
+            progress(steps, content["of"], note)
+
+    def watch() -> None:
+        while not stop.wait(1.0):
+            look()
+
+    thread = threading.Thread(target=watch, name="training-progress", daemon=True)
+    thread.start()
+    try:
+        yield
+        look()
+    finally:
+        stop.set()

@@ -1,0 +1,36 @@
+"""What a run is, as every worker gets it, and where its files lie below the run directory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from models.network import ModelSettings
+from models.training.data import Dataset
+from models.training.settings import TrainingSettings
+
+CHECKPOINTS = "checkpoints"
+FINAL_WEIGHTS = "final/model.safetensors"
+FINAL_SUMMARY = "final/summary.json"
+METRICS = "metrics.jsonl"
+
+
+@dataclass(frozen=True)
+class TrainingSpec:
+    """A run, as every worker gets it; see `fit` for the fields.
+
+    `run` is the fingerprint that checkpoints are matched by. Without `run_directory` nothing is written.
+    """
+
+    model: ModelSettings
+    initial_weights: str | None
+    training: TrainingSettings
+    dataset_factory: Callable[[], Dataset]
+    validation_factory: Callable[[], Dataset] | None
+    token_bytes: np.ndarray | None
+    run_directory: str | None
+    name: str
+    seed: int
+    run: str = ""

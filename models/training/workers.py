@@ -1,0 +1,63 @@
+"""The workers of one training run as one worker sees them: who it is, and how they agree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+
+def _cpu() -> torch.device:
+    import torch
+
+    return torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Rank and number of workers; collectives need torch.distributed only where there is more than one.
+
+    Attributes:
+        rank: 0 writes what is written once.
+        world: number of workers.
+        device: where this worker computes, and where collectives run.
+    """
+
+    rank: int = 0
+    world: int = 1
+    device: torch.device = field(default_factory=_cpu)
+
+    @property
+    def first(self) -> bool:
+        """Whether this is rank 0."""
+        return self.rank == 0
+
+    def sum(self, values: Tensor) -> Tensor:
+        """The elementwise sum over workers, in place; a no-op alone."""
+        if self.world > 1:
+            import torch.distributed as dist
+
+            dist.all_reduce(values)
+        return values
+
+    def barrier(self) -> None:
+        """Wait for the others."""
+        if self.world > 1:
+            import torch
+
+            self.sum(torch.zeros(1, device=self.device))
+            if self.device.type == "cuda":
+                torch.cuda.synchronize(self.device)
+
+    def from_first(self, value: Any) -> Any:
+        """What rank 0 passed."""
+        if self.world == 1:
+            return value
+        import torch.distributed as dist
+
+        box = [value]
+        dist.broadcast_object_list(box, src=0, device=self.device)
+        return box[0]
