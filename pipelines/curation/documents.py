@@ -100,3 +100,11 @@ def storable(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text
+
+
+def make_storable(raw: Raw) -> None:
+    """The same for every string of a record."""
+    for name in ("text", "title", "url", "date", "language", "license", "detail"):
+        value = getattr(raw, name)
+        if value is not None:
+            setattr(raw, name, storable(value))

@@ -47,7 +47,7 @@ def extract(raw: Raw, settings: ExtractionSettings) -> Extracted:
     if raw.problem is not None:
         return Extracted(problem=raw.problem, detail=raw.detail)
     if raw.text is not None:
-        return _limited(storable(raw.text), raw.title, settings)
+        return _limited(raw.text, raw.title, settings)
     assert raw.html is not None
     if len(raw.html) > settings.max_html_bytes:
         return Extracted(problem="html_bytes", score=float(len(raw.html)), threshold=float(settings.max_html_bytes))

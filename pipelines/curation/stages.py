@@ -21,6 +21,7 @@ from pipelines.curation.documents import (
     Rejection,
     document_id,
     excerpt,
+    make_storable,
     storable,
 )
 from pipelines.curation.language import Identifier
@@ -78,6 +79,7 @@ def extract(
     ):
         for position, path, _, _ in unit.files:
             for raw in source.read(path, position):
+                make_storable(raw)
                 came += 1
                 bytes_in += raw.size
                 name = document_id(source.name, raw.file, raw.row)
@@ -101,7 +103,7 @@ def extract(
                         language,
                         score,
                         raw.date,
-                        found.title and storable(found.title),
+                        found.title,
                         path,
                         raw.row,
                         *measure(found.text, language),
