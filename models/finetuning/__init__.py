@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from models.finetuning.dataset import SupervisedDataset
+from models.finetuning.dataset import EmptyError, SupervisedDataset, load_dataset
 from models.finetuning.examples import (
     Direction,
     Example,
@@ -31,9 +31,11 @@ __all__ = [
     "FORMATS",
     "ChatEncoder",
     "Direction",
+    "EmptyError",
     "Example",
     "ExampleSettings",
     "SupervisedDataset",
+    "load_dataset",
     "preview",
     "read_examples",
 ]

@@ -9,11 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.finetuning.examples import Example
+from models.finetuning.examples import Example, ExampleSettings, Split, read_examples
 from models.finetuning.template import ChatEncoder
 
 IGNORE = -100
 _OPEN_WINDOWS = 64
+
+
+class EmptyError(ValueError):
+    """No example is left to learn from."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,7 @@ class SupervisedDataset:
                     "lengthen sequence_length or set drop_too_long"
                 )
         if not self._examples:
-            raise ValueError("there is no example to learn from")
+            raise EmptyError("there is no example to learn from")
         order = np.random.default_rng((seed, 0)).permutation(len(self._examples)).tolist()
         self._orders: dict[int, NDArray[np.int64]] = {}
         self._windows = _packed([self._examples[i].room for i in order], order, sequence_length)
@@ -123,6 +127,39 @@ class SupervisedDataset:
                 self._orders.pop(next(iter(self._orders)))
             self._orders[epoch] = np.random.default_rng((self.seed, 1 + epoch)).permutation(len(self._windows))
         return int(self._orders[epoch][position])
+
+
+def load_dataset(
+    location: str,
+    split: Split,
+    examples: ExampleSettings,
+    tokenizer_json: str,
+    sequence_length: int,
+    seed: int,
+    drop_too_long: bool = False,
+) -> SupervisedDataset:
+    """A file's examples of one side of the split, packed; every argument pickles, so that workers can call it.
+
+    Args:
+        location: JSON lines.
+        split: train or validation.
+        examples: what an example is.
+        tokenizer_json: the text of the tokenizer's file.
+        sequence_length: positions a window.
+        seed: of the packing and the orders.
+        drop_too_long: see `SupervisedDataset`.
+
+    Raises:
+        ValueError: as `read_examples` and `SupervisedDataset`.
+    """
+    from tokenizers import Tokenizer
+
+    encoder = ChatEncoder(Tokenizer.from_str(tokenizer_json))
+    try:
+        rows = read_examples(location, examples, split)
+        return SupervisedDataset(rows, encoder, sequence_length, seed, drop_too_long)
+    except EmptyError as error:
+        raise EmptyError(f"{location}: {split}: {error}") from None
 
 
 def _encode(example: Example, encoder: ChatEncoder) -> Encoded:

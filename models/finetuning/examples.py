@@ -16,6 +16,8 @@ from pydantic import BaseModel, Field, field_validator
 
 from models.finetuning.template import Message
 
+Split = Literal["train", "validation"]
+
 
 class Direction(BaseModel, extra="forbid", frozen=True):
     """One task that a pair of texts sets: say this, expect that."""

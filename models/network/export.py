@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from models.network.directory import reading, writing
 from models.network.settings import ModelSettings
 
 _CLASSES = {
@@ -38,7 +39,7 @@ def export_model(
         state_dict: weights under Hugging Face names; a tied output matrix may be in it and is left out.
         settings: the network's shape.
         tokenizer_directory: where tokenizer.json and tokenizer_config.json are.
-        out: a local directory, made where it is missing.
+        out: a path or URI; what is there is replaced, once all is written.
         card: the model card, Markdown with front matter (`models.network.card.model_card` makes one).
         generation: also write generation_config.json (decoders only).
         lineage: what the model was made from, for lineage.json.
@@ -52,29 +53,28 @@ def export_model(
     """
     from safetensors.torch import save_file
 
-    source, target = Path(tokenizer_directory), Path(out)
-    target.mkdir(parents=True, exist_ok=True)
-    ids = _special_ids(source)
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in state_dict.items()}
     if settings.tied_embeddings:
         weights.pop("lm_head.weight", None)
     _check(weights, settings, "the weights")
-    save_file(weights, target / "model.safetensors", metadata={"format": "pt"})
-    config = hugging_face_config(settings, ids) | {"dtype": _dtype(weights)}
-    _write_json(target / "config.json", config)
-    for name in (*_TOKENIZER_FILES, CHAT_TEMPLATE_FILE):
-        if (source / name).exists():
-            (target / name).write_bytes((source / name).read_bytes())
-    if chat_template is not None:
-        (target / CHAT_TEMPLATE_FILE).write_text(chat_template, encoding="utf-8")
-    if generation and settings.architecture == "decoder":
-        stops = [ids["eos"], *_token_ids(source, end_tokens)]
-        ends = sorted({id_ for id_ in stops if id_ is not None})
-        values = {"bos_token_id": ids["bos"], "eos_token_id": ends, "pad_token_id": ids["pad"]}
-        _write_json(target / "generation_config.json", values)
-    if lineage is not None:
-        _write_json(target / "lineage.json", dict(lineage))
-    (target / "README.md").write_text(card, encoding="utf-8")
+    with reading(tokenizer_directory) as source, writing(out) as target:
+        ids = _special_ids(source)
+        config = hugging_face_config(settings, ids) | {"dtype": _dtype(weights)}
+        _write_json(target / "config.json", config)
+        for name in (*_TOKENIZER_FILES, CHAT_TEMPLATE_FILE):
+            if (source / name).exists():
+                (target / name).write_bytes((source / name).read_bytes())
+        if chat_template is not None:
+            (target / CHAT_TEMPLATE_FILE).write_text(chat_template, encoding="utf-8")
+        if generation and settings.architecture == "decoder":
+            stops = [ids["eos"], *_token_ids(source, end_tokens)]
+            ends = sorted({id_ for id_ in stops if id_ is not None})
+            values = {"bos_token_id": ids["bos"], "eos_token_id": ends, "pad_token_id": ids["pad"]}
+            _write_json(target / "generation_config.json", values)
+        if lineage is not None:
+            _write_json(target / "lineage.json", dict(lineage))
+        (target / "README.md").write_text(card, encoding="utf-8")
+        save_file(weights, target / "model.safetensors", metadata={"format": "pt"})
 
 
 def import_model(directory: str) -> tuple[ModelSettings, dict[str, Tensor]]:
@@ -84,21 +84,22 @@ def import_model(directory: str) -> tuple[ModelSettings, dict[str, Tensor]]:
         ValueError: another architecture, or a feature that this network has not, named with the file and key.
         FileNotFoundError: config.json or the weights are not there.
     """
-    root = Path(directory)
-    settings = import_settings(directory)
-    weights: dict[str, Tensor] = {}
-    for file in _weight_files(root):
-        weights |= _load(file)
+    with reading(directory) as root:
+        settings = import_settings(str(root))
+        weights: dict[str, Tensor] = {}
+        for file in _weight_files(root):
+            weights |= _load(file)
     if settings.tied_embeddings:
         weights.pop("lm_head.weight", None)
-    _check(weights, settings, str(root))
+    _check(weights, settings, directory)
     return settings, weights
 
 
 def import_settings(directory: str) -> ModelSettings:
     """The shape alone; errors as in `import_model`."""
-    path = Path(directory) / "config.json"
-    config = json.loads(path.read_text(encoding="utf-8"))
+    path = f"{directory.rstrip('/')}/config.json"
+    with reading(directory) as root:
+        config = json.loads((root / "config.json").read_text(encoding="utf-8"))
     names: dict[str, Literal["decoder", "encoder"]] = {"llama": "decoder", "eurobert": "encoder"}
     architecture = names.get(config.get("model_type", ""))
     if architecture is None:
