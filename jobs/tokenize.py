@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from pydantic import Field
@@ -75,14 +76,7 @@ class Tokenize(Job[TokenizeRecipe]):
 
         values = _corpus_manifest(recipe)
         job.connect()
-        progress = Progress("tokenize", values["bytes"] / 1e6, "MB of text")
-        build(
-            recipe.corpus,
-            recipe.tokens,
-            recipe.settings,
-            OnRay(),
-            lambda done, note: progress.update(done / 1e6, note),
-        )
+        build(recipe.corpus, recipe.tokens, recipe.settings, OnRay(), _reporter(values["bytes"]))
         store = TokenStore(recipe.tokens)
         figures = describe(store)
         storage.write_json(storage.join(recipe.run_directory, "tokens.json"), figures)
@@ -106,6 +100,19 @@ class Tokenize(Job[TokenizeRecipe]):
             ]
             + [f"{figures['vocabulary_size']:,} tokens in the vocabulary, {fertility}"],
         )
+
+
+def _reporter(total_bytes: int) -> Callable[[float, str], None]:
+    """Progress lines; the clock of each phase starts with it, so that estimates are of that phase alone."""
+    phases: dict[str, Progress] = {}
+
+    def report(done: float, phase: str) -> None:
+        if phase not in phases:
+            phases[phase] = Progress("tokenize", total_bytes / 1e6, "MB of text")
+            print(f"tokenize: {phase}", flush=True)
+        phases[phase].update(done / 1e6)
+
+    return report
 
 
 def _corpus_manifest(recipe: TokenizeRecipe) -> dict[str, Any]:

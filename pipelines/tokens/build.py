@@ -22,7 +22,7 @@ from pipelines.tokens.tokenizer import TokenizerSettings
 
 T = TypeVar("T")
 Progress = Callable[[float, str], None]
-"""Told (bytes of text done, a note)."""
+"""Told (bytes of text done, the phase: "training the tokenizer", then "encoding")."""
 
 
 class TokensSettings(BaseModel, extra="forbid", frozen=True):
@@ -189,6 +189,8 @@ def _encode_all(
         tokenizer_sha256=tokenizer_sha256,
         validation_fraction=settings.validation_fraction,
     )
+    # The largest first: the last tasks to end are then short ones, and the rate told early is close to the rate.
+    missing.sort(key=lambda unit: -unit.bytes)
     for table in executor.each("tokenize", task, missing) if missing else ():
         for text in table["manifest"].to_pylist():
             values = json.loads(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shlex
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,21 @@ def test_every_ray_command_authenticates_with_the_token(path: Path) -> None:
             assert "RAY_AUTH_MODE=token ray " in command
     assert definition["file_mounts"]["~/.ray/auth_token"] == "~/.ray/auth_token"
     assert "export RAY_AUTH_MODE=token" in (ROOM / "node.sh").read_text()
+
+
+@pytest.mark.parametrize("path", FILES, ids=NAMES)
+@pytest.mark.parametrize("phase", ["head_start_ray_commands", "worker_start_ray_commands"])
+def test_ray_start_knows_every_option(path: Path, phase: str) -> None:
+    from ray.scripts.scripts import start
+
+    words = shlex.split(read(path)[phase][-1])
+    options = start.make_context("start", words[words.index("start") + 1 :]).params
+    assert options["head"] == phase.startswith("head")
+    assert options["metrics_export_port"] == 8080
+    if options["head"]:
+        assert options["autoscaling_config"] == "~/ray_bootstrap_config.yaml"
+    else:
+        assert options["address"] == "$RAY_HEAD_IP:6379"
 
 
 @pytest.mark.parametrize("path", FILES, ids=NAMES)

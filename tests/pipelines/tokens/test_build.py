@@ -104,19 +104,22 @@ def test_an_interrupted_run_resumes_to_the_same_bytes(
     tmp_path: Path, corpus_location: str, settings: TokensSettings, store: TokenStore, units: int
 ) -> None:
     location = str(tmp_path / "store")
+    killed = Interrupted(units)
     with pytest.raises(KeyboardInterrupt):
-        build(corpus_location, location, settings, Interrupted(units))
+        build(corpus_location, location, settings, killed)
     with pytest.raises(FileNotFoundError, match="no finished token store"):
         TokenStore(location)
     planned, missing = missing_units(corpus_location, location, settings)
-    assert len(planned) - len(missing) == units
-    # A write that was cut off: shards without a manifest are written again.
-    (tmp_path / "store" / "train").mkdir(exist_ok=True)
-    (tmp_path / "store" / "train" / "web-00000.bin").write_bytes(b"half")
-    (tmp_path / "store" / "units" / "00000.json").unlink(missing_ok=True)
+    assert {unit.ordinal for unit in planned} - {unit.ordinal for unit in missing} == set(killed.done)
+    # A write that was cut off: a unit whose shards are there, one of them in part, and whose manifest is not.
+    again = {unit.ordinal for unit in missing}
+    for ordinal in killed.done[:1]:
+        (tmp_path / "store" / "units" / f"{ordinal:05d}.json").unlink()
+        next((tmp_path / "store" / "train").glob(f"*-{ordinal:05d}.bin")).write_bytes(b"half")
+        again.add(ordinal)
     rest = Interrupted(len(planned))
     build(corpus_location, location, settings, rest)
-    assert rest.done == [unit.ordinal for unit in planned if unit.ordinal == 0 or unit.ordinal >= units]
+    assert set(rest.done) == again
     assert contents(location) == contents(store.location)
 
 

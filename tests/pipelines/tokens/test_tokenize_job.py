@@ -1,0 +1,45 @@
+"""The job's own part: the quickstart's recipe, the plan, clear refusals. What it builds is tested beside."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from jobs import config
+from jobs.job import main
+from jobs.tokenize import JOB, TokenizeRecipe
+from pipelines import storage
+from pipelines.tokens import build
+
+RECIPE = storage.checkout() / "jobs" / "recipes" / "quickstart" / "tokenize.yaml"
+
+
+def test_the_quickstart_recipe_reads_back_as_it_was() -> None:
+    recipe = config.load(TokenizeRecipe, RECIPE)
+    assert recipe.tokenizer.vocabulary_size == 4096
+    assert recipe.tokens == storage.join(recipe.output, "tokens")
+    assert recipe.settings.model_dump().items() <= recipe.model_dump().items()
+
+
+def test_the_plan_counts_what_is_left(tmp_path: Path, corpus_location: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [str(RECIPE), f"corpus={corpus_location}", f"output={tmp_path}", "unit_bytes=20000"]
+    words += ["tokenizer.vocabulary_size=320", "tokenizer.sample_bytes=60000", "--dry-run"]
+    assert main(JOB, words) == 0
+    before = capsys.readouterr().out
+    recipe = config.load(TokenizeRecipe, RECIPE, words[1:-1])
+    build(recipe.corpus, recipe.tokens, recipe.settings)
+    assert main(JOB, words) == 0
+    after = capsys.readouterr().out
+    assert "train a byte-level BPE of 320 tokens on up to 0.1 MB" in before
+    assert "encode 0 of" not in before
+    assert "encode 0 of" in after
+
+
+def test_a_missing_corpus_and_a_wrong_key_are_told_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(JOB, [str(RECIPE), f"corpus={tmp_path}/none", f"output={tmp_path}"]) == 2
+    assert "it is made by jobs.curate" in capsys.readouterr().err
+    assert main(JOB, [str(RECIPE), f"output={tmp_path}", "tokenizer.vocabulary=5"]) == 2
+    assert "did you mean 'vocabulary_size'" in capsys.readouterr().err
+    assert main(JOB, [str(RECIPE), f"output={tmp_path}", "tokenizer.vocabulary_size=100"]) == 2
+    assert "greater than or equal to 272" in capsys.readouterr().err
