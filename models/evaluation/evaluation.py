@@ -94,7 +94,11 @@ def figures(results: dict[str, TaskResult]) -> list[TaskFigure]:
 
 
 def table(lines: Sequence[TaskFigure]) -> list[str]:
-    """Figures as aligned lines for a person: task, metric, value ± standard error, chance, baselines, items."""
+    """Figures as aligned lines for a person: task, metric, value ± standard error, chance, baselines, items.
+
+    Groups are shown of held-out text and toxicity only; the results have all.
+    """
+    lines = [line for line in lines if line.group == "all" or line.task in ("held_out", "toxicity")]
     head = ("task", "metric", "value", "", "chance", "baselines", "n")
     cells = [head]
     for line in lines:

@@ -39,9 +39,11 @@ class Answerer:
 
     def __init__(self, model: str, masked_model: str | None = None) -> None:
         import torch
+        from transformers.utils import logging
 
         from models.evaluation.language_model import LanguageModel
 
+        logging.disable_progress_bar()
         torch.set_num_threads(1)
         device = "cuda" if torch.cuda.is_available() else "cpu"
         self._device, self._masked_directory = device, masked_model

@@ -52,6 +52,14 @@ class Context:
         """Text of token ids without special tokens."""
         return str(self.tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
+    def prompt(self, text: str) -> list[int]:
+        """What the model is given to go on from: the text, or a user's message where there is a chat template."""
+        if not getattr(self.tokenizer, "chat_template", None):
+            return self.encode(text) or [self.start]
+        messages = [{"role": "user", "content": text}]
+        encoded = self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)
+        return [int(t) for t in encoded["input_ids"]]
+
     def pair(self, context: str, continuation: str, seed: int = 0) -> Request:
         """A log-likelihood request, tokenized as lm-evaluation-harness does.
 

@@ -144,9 +144,7 @@ class Translation(Task):
 
     def _chat(self, row: rows.Row) -> list[int]:
         language = LANGUAGES.get(row["target_language"], row["target_language"])
-        messages = [{"role": "user", "content": f"Translate to {language}: {row['source']}"}]
-        encoded = self.context.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)
-        return [int(t) for t in encoded["input_ids"]]
+        return self.context.prompt(f"Translate to {language}: {row['source']}")
 
 
 class Code(Task):
