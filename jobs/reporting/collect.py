@@ -154,10 +154,8 @@ def _evaluation(run: Run, name: str) -> dict[str, Any] | None:
 
 def _yardsticks(evaluation: dict[str, Any] | None) -> dict[str, float]:
     """Bits per byte of the unigram and n-gram models on the held-out text."""
-    for task in (evaluation or {}).get("tasks", []):
-        if task["metric"] == "bits_per_byte" and task.get("baselines"):
-            return dict(task["baselines"])
-    return {}
+    figure = headline.find(evaluation, "held_out", "bits_per_byte")
+    return dict((figure or {}).get("baselines") or {})
 
 
 def _tuning(run: Run) -> dict[str, Any] | None:

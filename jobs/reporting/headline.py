@@ -22,10 +22,10 @@ def figures(summary: dict[str, Any]) -> list[dict[str, str]]:
     return [{"label": label, "value": value, "note": note} for label, value, note in filter(None, found)]
 
 
-def find(evaluation: dict[str, Any] | None, metric: str, group: str | None = None) -> dict[str, Any] | None:
-    """The first task of an evaluation with a metric (and group)."""
-    tasks = (evaluation or {}).get("tasks", [])
-    return next((t for t in tasks if t["metric"] == metric and (group is None or t.get("group") == group)), None)
+def find(evaluation: dict[str, Any] | None, task: str, metric: str) -> dict[str, Any] | None:
+    """A task's figure over all its items."""
+    figures: list[dict[str, Any]] = (evaluation or {}).get("tasks", [])
+    return next((f for f in figures if (f["task"], f["metric"], f["group"]) == (task, metric, "all")), None)
 
 
 def _read(summary: dict[str, Any]) -> tuple[str, str, str] | None:
@@ -67,7 +67,7 @@ def _trained(summary: dict[str, Any]) -> tuple[str, str, str] | None:
 
 
 def _reached(summary: dict[str, Any]) -> tuple[str, str, str] | None:
-    task = find(summary["evaluation"]["evaluate"], "bits_per_byte")
+    task = find(summary["evaluation"]["evaluate"], "held_out", "bits_per_byte")
     value = task["value"] if task else _last_validation(summary, "pretrain")
     if value is None:
         return None
@@ -76,23 +76,25 @@ def _reached(summary: dict[str, Any]) -> tuple[str, str, str] | None:
 
 
 def _masked(summary: dict[str, Any]) -> tuple[str, str, str] | None:
+    task = find(summary["evaluation"]["evaluate"], "fill_mask", "fill_accuracy")
+    if task and task["value"] is not None:
+        return "fills blanks", f"{task['value']:.1f} % right", _beside(task, "{:.1f} %")
     training = summary["training"]["pretrain-masked"]
-    if not training:
-        return None
-    losses = [row["validation_loss"] for row in training["curve"] if row.get("validation_loss") is not None]
-    if not losses:
-        return None
-    return "masked model", f"{losses[-1]:.2f} nats a blank", f"{losses[0]:.2f} at its first validation"
+    losses = [row["validation_loss"] for row in (training or {"curve": []})["curve"] if row.get("validation_loss")]
+    return ("fills blanks", f"{losses[-1]:.2f} nats a blank", "") if losses else None
 
 
 def _translator(summary: dict[str, Any]) -> tuple[str, str, str] | None:
-    task = find(summary["evaluation"]["evaluate-translator"], "chrf++") or find(
-        summary["evaluation"]["evaluate-translator"], "chrf"
-    )
-    if not task:
+    task = find(summary["evaluation"]["evaluate-translator"], "translation", "chrf++")
+    if not task or task["value"] is None:
         return None
-    note = ", ".join(f"{name} {figure:.1f}" for name, figure in (task.get("baselines") or {}).items())
-    return "translator", f"chrF++ {task['value']:.1f}", note
+    base = find(summary["evaluation"]["evaluate"], "translation", "chrf++")
+    before = f"base model {base['value']:.1f}, " if base and base["value"] is not None else ""
+    return "translator", f"chrF++ {task['value']:.1f}", before + _beside(task, "{:.1f}")
+
+
+def _beside(task: dict[str, Any], form: str) -> str:
+    return ", ".join(f"{name} {form.format(value)}" for name, value in (task.get("baselines") or {}).items())
 
 
 def _cost(summary: dict[str, Any]) -> tuple[str, str, str] | None:

@@ -8,6 +8,17 @@ from jobs.reporting.charts import Level, Point, Series, curves, points
 from jobs.reporting.markup import Html, clock, count, join, short, table, tag
 
 _HALF = 480.0
+_TASKS = {
+    "held_out": "Held-out text",
+    "fill_mask": "Blanks filled in (masked model)",
+    "completion": "Sentence completion",
+    "cloze": "Last word",
+    "qa": "Question answering",
+    "translation": "Translation into French",
+    "code": "Code",
+    "bias": "Bias",
+    "toxicity": "Toxicity",
+}
 _SCORES = ("validation_bits_per_byte", "bits_per_byte", "score", "value", "validation_loss", "loss")
 
 
@@ -103,41 +114,49 @@ def finetuning(summary: dict[str, Any]) -> Html | None:
 
 
 def evaluation(summary: dict[str, Any]) -> Html | None:
-    """Every task: the base model, the translator, chance and baselines."""
-    found = {name: record for name, record in summary["evaluation"].items() if record}
+    """Every task: the base model, the translator, chance and baselines; parts of tasks folded away."""
+    found = {name: record["tasks"] for name, record in summary["evaluation"].items() if record}
     if not found:
         return None
     columns = {"evaluate": "base model", "evaluate-translator": "translator"}
-    tasks: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
-    for name, record in found.items():
-        for task in record["tasks"]:
-            tasks.setdefault((task["task"], task["metric"]), {})[name] = task
-    groups: dict[str, list[list[object]]] = {}
-    for (name, metric), by_model in tasks.items():
-        any_of = next(iter(by_model.values()))
-        comparisons = {key: value for task in by_model.values() for key, value in (task.get("baselines") or {}).items()}
-        if any_of.get("chance") is not None:
-            comparisons = {"chance": any_of["chance"], **comparisons}
-        row: list[object] = [
-            join([tag("strong", _words(name)), tag("div", _words(metric) + _arrow(any_of), class_="quiet")]),
-            ", ".join(f"{_words(key)} {_figure(value)}" for key, value in comparisons.items()) or "–",
-            *(_cell(by_model.get(each), comparisons) for each in columns if each in found),
-            count(max(task["n"] for task in by_model.values())),
-        ]
-        groups.setdefault(str(any_of.get("group") or "other"), []).append(row)
-    head = ["task", "to compare", *(label for each, label in columns.items() if each in found), "rows"]
+    there = [name for name in columns if name in found]
+    head = ["task", "to compare", *(columns[name] for name in there), "items"]
+    figures: dict[tuple[str, str, str], dict[str, dict[str, Any]]] = {}
+    for name in there:
+        for figure in found[name]:
+            figures.setdefault((figure["task"], figure["metric"], figure["group"]), {})[name] = figure
+    rows = {key: _row(key, by_model, there) for key, by_model in figures.items()}
     parts: list[Html] = [
-        tag("p", "± is one standard error. Green stands beyond everything it is compared with. ↓: lower is better.")
+        tag(
+            "p",
+            "± is one standard error; ↓ means lower is better; green is better than everything it is compared with "
+            "by more than one standard error.",
+        ),
+        table(head, [row for key, row in rows.items() if key[2] == "all"], words=2),
     ]
-    for group, rows in groups.items():
-        parts += [tag("h3", _words(group)), table(head, rows, words=2)]
-    signatures = sorted(
-        {task["signature"] for each in tasks.values() for task in each.values() if task.get("signature")}
-    )
-    if signatures:
-        listing = tag("ul", *(tag("li", tag("code", each)) for each in signatures))
-        parts.append(tag("details", tag("summary", "How each figure was made"), listing))
+    if len(rows) > sum(key[2] == "all" for key in rows):
+        within = table(head, [row for key, row in rows.items() if key[2] != "all"], words=2)
+        parts.append(tag("details", tag("summary", "By source, set and group"), within))
+    signatures = sorted({figure["signature"] for each in figures.values() for figure in each.values()})
+    listing = tag("ul", *(tag("li", tag("code", each)) for each in signatures))
+    parts.append(tag("details", tag("summary", "How each figure was made"), listing))
     return join(parts)
+
+
+def _row(key: tuple[str, str, str], by_model: dict[str, dict[str, Any]], columns: list[str]) -> list[object]:
+    task, metric, group = key
+    first = next(iter(by_model.values()))
+    compared = ", ".join(f"{_words(name)} {_figure(value)}" for name, value in _beside(first).items())
+    name = _TASKS.get(task, _words(task)) + ("" if group == "all" else f": {_words(group)}")
+    arrow = "" if first.get("higher_is_better", True) else " ↓"
+    cells = [_cell(by_model.get(column)) for column in columns]
+    about = join([tag("strong", name), tag("div", _words(metric) + arrow, class_="quiet")])
+    return [about, compared or "–", *cells, count(max(figure["n"] for figure in by_model.values()))]
+
+
+def _beside(figure: dict[str, Any]) -> dict[str, float]:
+    chance = {} if figure.get("chance") is None else {"chance": figure["chance"]}
+    return {**chance, **(figure.get("baselines") or {})}
 
 
 def generations(summary: dict[str, Any]) -> Html | None:
@@ -185,14 +204,16 @@ def _trained(record: dict[str, Any]) -> str:
     return ", ".join(words) + "."
 
 
-def _cell(task: dict[str, Any] | None, comparisons: dict[str, float]) -> Html | str:
-    if task is None or task["value"] is None:
+def _cell(figure: dict[str, Any] | None) -> Html | str:
+    if figure is None or figure["value"] is None:
         return "–"
-    error = f" ± {_figure(task['stderr'])}" if task.get("stderr") is not None else ""
-    others = [value for value in comparisons.values() if value is not None]
-    sign = 1 if task.get("higher_is_better", True) else -1
-    beyond = bool(others) and all(sign * (task["value"] - other) > 0 for other in others)
-    return tag("span", _figure(task["value"]), tag("span", error, class_="quiet"), class_="above" if beyond else None)
+    error = figure.get("stderr") or 0.0
+    others = [value for value in _beside(figure).values() if value is not None]
+    sign = 1 if figure.get("higher_is_better", True) else -1
+    beyond = bool(others) and all(sign * (figure["value"] - other) > error for other in others)
+    beyond = beyond and figure["task"] != "bias"
+    shown = tag("span", f" ± {_figure(error)}", class_="quiet") if error else None
+    return tag("span", _figure(figure["value"]), shown, class_="above" if beyond else None)
 
 
 def _figure(value: object) -> str:
@@ -205,10 +226,6 @@ def _figure(value: object) -> str:
 
 def _plain(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:g}" if isinstance(value, float) else str(value or "–")
-
-
-def _arrow(task: dict[str, Any]) -> str:
-    return "" if task.get("higher_is_better", True) else " ↓"
 
 
 def _yardstick(name: str) -> str:
