@@ -1,0 +1,229 @@
+"""Train a network on a token store: a decoder on next tokens, or an encoder on hidden ones; export it."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from pydantic import Field, field_validator, model_validator
+
+from jobs import job
+from jobs.job import InputError, Job, Outcome, Plan, Recipe, main
+from jobs.progress import Progress
+from models.network import PRESETS, ModelSettings
+from models.training.pretraining import ObjectiveSettings, PretrainingData
+from models.training.settings import TrainingSettings
+from pipelines import storage
+from pipelines.storage import Location
+from pipelines.tokens import MixtureSettings, TokenStore
+
+
+def expand_model(value: Any) -> Any:
+    """A model's settings with `preset: NAME` replaced by that preset's; keys beside it win."""
+    if not isinstance(value, dict) or "preset" not in value:
+        return value
+    name = value["preset"]
+    if name not in PRESETS:
+        raise ValueError(f"preset {name!r} is not known; there are {', '.join(PRESETS)}")
+    return PRESETS[name].model_dump() | {key: each for key, each in value.items() if key != "preset"}
+
+
+class PretrainRecipe(Recipe, extra="forbid", frozen=True):
+    """What is trained, on what, and how."""
+
+    tokens: Location = Field(description="the token store that jobs.tokenize made")
+    export: Location = Field(description="where the trained model goes, a Hugging Face directory")
+    model: ModelSettings = Field(description="the network's shape; `preset: NAME` starts from a named one")
+    objective: ObjectiveSettings = Field(default=ObjectiveSettings(), description="what it learns to predict")
+    mixture: MixtureSettings = Field(default=MixtureSettings(), description="what is drawn from each source")
+    training: TrainingSettings = Field(description="budget, batch, optimizer, schedule, engine, workers")
+    initial_weights: Location | None = Field(
+        default=None, description="a Hugging Face directory to go on from (new optimizer, new data order); none: fresh"
+    )
+    title: str = Field(default="groundwork base model", description="heads the model card")
+    description: str = Field(default="", description="the model card's first paragraph")
+
+    @field_validator("model", mode="before")
+    @classmethod
+    def _preset(cls, value: Any) -> Any:
+        return expand_model(value)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> PretrainRecipe:
+        if self.model.architecture != self.objective.architecture:
+            raise ValueError(
+                f"objective {self.objective.name!r} trains an {self.objective.architecture}, the model's architecture "
+                f"is {self.model.architecture!r}"
+            )
+        if self.training.sequence_length > self.model.maximum_positions:
+            raise ValueError(
+                f"training.sequence_length {self.training.sequence_length} is more than model.maximum_positions "
+                f"{self.model.maximum_positions}"
+            )
+        return self
+
+    def data(self, split: str) -> PretrainingData:
+        """Training data in the recipe's mixture; validation data by what there is, the same for every recipe."""
+        train = split == "train"
+        return PretrainingData(
+            store=self.tokens,
+            split=split,
+            sequence_length=self.training.sequence_length,
+            mixture=self.mixture if train else MixtureSettings(),
+            objective=self.objective,
+            seed=self.seed if train else 0,
+        )
+
+
+class Pretrain(Job[PretrainRecipe]):
+    """See the module."""
+
+    name = "pretrain"
+    recipe = PretrainRecipe
+
+    def inputs(self, recipe: PretrainRecipe) -> dict[str, str]:
+        """The token store by its manifest, and the weights it starts from."""
+        inputs = {"tokens": job.require(storage.join(recipe.tokens, "manifest.json"), "jobs.tokenize")}
+        if recipe.initial_weights is not None:
+            weights = storage.join(recipe.initial_weights, "model.safetensors")
+            inputs["initial_weights"] = job.require(weights, "jobs.pretrain, or whoever trained it")
+        return inputs
+
+    def plan(self, recipe: PretrainRecipe) -> Plan:
+        """Sizes, passes over the sources, steps, FLOPs."""
+        self.inputs(recipe)
+        store = checked_store(recipe)
+        training, model = recipe.training, recipe.model
+        samples = training.steps * training.sequences_per_step
+        try:
+            plan = recipe.data("train").samples().plan(samples)
+        except ValueError as error:
+            raise InputError(str(error)) from None
+        drawn = ", ".join(f"{name} {each['epochs']:.2f}" for name, each in plan["sources"].items())
+        flops = model.flops_per_token(training.sequence_length) * plan["tokens"]
+        gpu = training.device == "gpu"
+        return Plan(
+            work=[
+                f"{recipe.tokens}: {store.manifest['splits']['train']['tokens']:,} training tokens",
+                f"draw {plan['tokens']:,} tokens; passes over each source: {drawn}",
+                f"train {model.architecture} of {model.parameters():,} parameters ({recipe.objective.name}) for "
+                f"{training.steps:,} steps of {training.tokens_per_step:,} tokens: {flops:.2e} FLOPs",
+                f"{training.workers} worker{'s'[: training.workers != 1]}, {training.engine}"
+                + (f" ZeRO {training.zero_stage}" if training.engine == "deepspeed" else "")
+                + f", {training.precision}",
+                f"write {recipe.export}",
+            ],
+            resources={"GPU": float(training.workers)} if gpu else {"CPU": float(training.workers * training.threads)},
+        )
+
+    def run(self, recipe: PretrainRecipe) -> Outcome:
+        """Train with Ray Train, export."""
+        from models.training.run import fit
+
+        store = checked_store(recipe)
+        training = recipe.training
+        try:
+            recipe.data("train").samples().check(training.steps * training.sequences_per_step)
+        except ValueError as error:
+            raise InputError(str(error)) from None
+        job.connect()
+        progress = Progress(recipe.name, training.steps, "steps")
+        result = fit(
+            model=recipe.model,
+            initial_weights=recipe.initial_weights,
+            training=training,
+            dataset_factory=recipe.data("train"),
+            validation_factory=recipe.data("validation"),
+            token_bytes=store.token_bytes(),
+            run_directory=recipe.run_directory,
+            name=recipe.name,
+            seed=recipe.seed,
+            progress=lambda done, total, note: progress.update(done, note),
+        )
+        metrics = {key: value for key, value in result.metrics.items() if not isinstance(value, dict)}
+        metrics["parameters"] = recipe.model.parameters()
+        self._export(recipe, store, result.state_dict, metrics)
+        metrics["validation"] = result.metrics.get("validation", {})
+        speed = f"{metrics['tokens_per_second']:,.0f} tokens/s"
+        summary = [
+            f"{recipe.model.parameters():,} parameters, {result.tokens:,} tokens in {result.steps:,} steps at {speed}",
+            f"training loss {metrics['loss']:.3f} nats a target",
+        ]
+        if "validation_bits_per_byte" in metrics:
+            by_source = ", ".join(f"{name} {value:.3f}" for name, value in metrics["validation"].items())
+            hidden = " of the hidden tokens" if recipe.objective.name == "masked" else ""
+            summary.append(
+                f"held-out text: {metrics['validation_bits_per_byte']:.3f} bits per byte{hidden} ({by_source})"
+            )
+        if metrics["skipped_steps"]:
+            summary.append(f"{metrics['skipped_steps']} steps left out: their gradients were not finite")
+        return Outcome(
+            outputs={"export": recipe.export, "checkpoint": result.checkpoint}, metrics=metrics, summary=summary
+        )
+
+    def _export(
+        self, recipe: PretrainRecipe, store: TokenStore, weights: dict[str, Any], metrics: dict[str, Any]
+    ) -> None:
+        from models.network.card import model_card
+        from models.network.export import export_model
+
+        inputs = self.inputs(recipe)
+        training = recipe.training
+        sources = store.manifest["splits"]["train"]["sources"]
+        languages = sorted({language for each in sources.values() for language in each.get("languages", {})})
+        shown = ("tokens_per_step", "sequence_length", "learning_rate", "schedule", "weight_decay", "precision")
+        card = model_card(
+            title=recipe.title,
+            settings=recipe.model,
+            description=recipe.description
+            or f"Pretrained from scratch with the {recipe.objective.name} objective on {metrics['tokens']:,} tokens.",
+            languages=languages,
+            training={
+                "objective": recipe.objective.name,
+                **{key: metrics[key] for key in ("tokens", "steps", "workers")},
+                **{key: getattr(training, key) for key in shown},
+                "zero_stage": training.zero_stage,
+                "seed": recipe.seed,
+            },
+            evaluation={key: value for key, value in metrics.items() if key.startswith("validation")},
+            data=f"Token store with manifest {inputs['tokens']}…, of the corpus with manifest "
+            f"{store.manifest['corpus']}…:\n\n"
+            + "\n".join(f"- `{name}`: {each['tokens']:,} tokens" for name, each in sources.items()),
+        )
+        plan = recipe.data("train").samples().plan(training.steps * training.sequences_per_step)
+        lineage = {
+            "job": self.name,
+            "recipe": recipe.model_dump(mode="json"),
+            "inputs": inputs,
+            "tokens": {"manifest": inputs["tokens"], **{k: store.manifest[k] for k in ("tokenizer", "corpus")}},
+            "drawn": plan,
+        }
+        export_model(
+            weights,
+            recipe.model,
+            tokenizer_directory=store.tokenizer_directory,
+            out=recipe.export,
+            card=card,
+            lineage=lineage,
+        )
+
+
+def checked_store(recipe: PretrainRecipe) -> TokenStore:
+    """The recipe's token store.
+
+    Raises:
+        InputError: its vocabulary is larger than the model's.
+    """
+    store = TokenStore(recipe.tokens)
+    if store.vocabulary_size > recipe.model.vocabulary_size:
+        raise InputError(
+            f"{recipe.tokens}: has {store.vocabulary_size:,} token ids, model.vocabulary_size is "
+            f"{recipe.model.vocabulary_size:,}; set model.vocabulary_size={store.vocabulary_size}"
+        )
+    return store
+
+
+JOB = Pretrain()
+
+if __name__ == "__main__":
+    sys.exit(main(JOB))
