@@ -60,17 +60,22 @@ class ChatEncoder:
         """Token ids [n], and which of them are learned [n].
 
         Raises:
-            ValueError: a message spells a special token, or nothing is learned.
+            ValueError: a message spells a special token or has an unknown role, or nothing is learned.
         """
+        from jinja2 import TemplateError
         from transformers.utils.chat_template_utils import render_jinja_template
 
         for message in messages:
             spelled = [token for token in self._special if token in message["content"]]
             if spelled:
                 raise ValueError(f"the {message['role']}'s text spells the special token {spelled[0]}")
-        rendered: Any = render_jinja_template(
-            [[dict(message) for message in messages]], chat_template=self.template, return_assistant_tokens_mask=True
-        )
+        chat = [dict(message) for message in messages]
+        try:
+            rendered: Any = render_jinja_template(
+                [chat], chat_template=self.template, return_assistant_tokens_mask=True
+            )
+        except TemplateError as error:
+            raise ValueError(f"the chat template refuses it: {error}") from None
         (text,), (spans,) = rendered
         encoding = self.tokenizer.encode(text, add_special_tokens=False)
         learned = np.zeros(len(encoding.ids), np.bool_)
