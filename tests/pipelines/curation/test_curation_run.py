@@ -1,0 +1,153 @@
+"""A whole curation on a local Ray: its account, its resumption, and what `explain` and the job say of it."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from jobs.curate import JOB
+from jobs.job import main
+from pipelines.curation import explain
+from pipelines.curation.run import curate
+
+
+@pytest.fixture(scope="module", autouse=True)
+def local_ray() -> Iterator[None]:
+    import ray
+
+    before = {name: os.environ.get(name) for name in ("RAY_AUTH_MODE", "RAY_ADDRESS")}
+    os.environ["RAY_AUTH_MODE"] = "disabled"
+    os.environ.pop("RAY_ADDRESS", None)
+    ray.init(num_cpus=2, include_dashboard=False, logging_level="error", log_to_driver=False)
+    yield
+    ray.shutdown()
+    for name, value in before.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+@pytest.fixture
+def settings(settings_for, tree: Path):
+    rows = {
+        "kind": "jsonl",
+        "name": "rows",
+        "paths": [str(tree / "rows")],
+        "rules": [{"rule": "gopher_quality", "min_words": 5}],
+    }
+    code = {"kind": "code", "name": "code", "paths": [str(tree / "code")], "rules": ["code"]}
+    return settings_for(sources=[rows, code], unit_bytes=100)
+
+
+def contents(output: Path) -> dict[str, bytes]:
+    parts = [*(output / "corpus").rglob("*"), *(output / "rejects").rglob("*")]
+    return {str(path.relative_to(output)): path.read_bytes() for path in parts if path.is_file()}
+
+
+def test_a_run_its_account_and_its_resumption(settings, tmp_path: Path):
+    output = tmp_path / "out"
+    result = curate(settings, str(output))
+    funnel, whole = result["funnel"], contents(output)
+    assert result["units"] == {"processed": 3, "published": 3, "all": 3}
+
+    # 45 rows of which one is broken, one Spanish, one the same as the next but for its spaces; b repeats five of a.
+    assert funnel["documents_in"] == 47
+    assert funnel["kept"] == 47 - 1 - 1 - 1 - 1 - 5
+    reasons = {(stage["stage"], stage["reason"]): stage["documents"] for stage in funnel["stages"]}
+    assert reasons == {
+        ("read", "json"): 1,
+        ("read", "binary"): 1,
+        ("language", "other_language"): 1,
+        ("exact_dedup", "duplicate_of"): 6,
+    }
+    assert funnel["sources"]["code"] == {"in": 2, "kept": 1, "rejected": {"read/binary": 1}}
+    manifest = json.loads((output / "corpus" / "manifest.json").read_text())
+    assert manifest["documents"] == funnel["kept"] == sum(file["rows"] for file in manifest["files"])
+    assert manifest["bytes"] == funnel["bytes_kept"]
+    assert len(funnel["samples"]["kept"]) == 10
+    assert {sample["source"] for sample in funnel["samples"]["kept"]} == {"rows", "code"}
+
+    again = curate(settings, str(output))
+    assert again["units"] == {"processed": 0, "published": 0, "all": 3}
+    assert (again["funnel"], contents(output)) == (funnel, whole)
+
+    manifests = output / "work" / "curate" / "manifests"
+    (manifests / "decide" / "rows-00001.json").unlink()
+    (output / "corpus" / ".tmp-1-part-rows-00000.parquet").write_bytes(b"half")
+    resumed = curate(settings, str(output))
+    assert resumed["units"] == {"processed": 1, "published": 1, "all": 3}
+    assert (resumed["funnel"], contents(output)) == (funnel, whole)
+
+    documents = sorted((output / "work" / "curate" / "documents").iterdir())
+    times = [path.stat().st_mtime_ns for path in documents]
+    rules = [{"rule": "gopher_quality", "min_words": 1000}]
+    values = settings.model_dump()
+    values["sources"][0]["rules"] = rules
+    strict = curate(type(settings).model_validate(values), str(output))
+    assert strict["units"]["processed"] == 2
+    assert strict["funnel"]["sources"]["rows"]["kept"] == 0
+    assert [path.stat().st_mtime_ns for path in documents] == times
+
+    back = curate(settings, str(output))
+    assert (back["funnel"], contents(output)) == (funnel, whole)
+    _explains(output, capsys=None)
+    _is_idempotent(output, settings, tmp_path)
+
+
+def _explains(output: Path, capsys: None) -> None:
+    rejects = [row for file in (output / "rejects").iterdir() for row in pq.read_table(file).to_pylist()]
+    duplicate = next(row for row in rejects if row["id"] == "rows/00000-0000006")
+    assert duplicate["detail"] == "rows/00000-0000005"
+    words = explain.explain(str(output), "rows/00000-0000006")
+    assert "removed by exact_dedup, duplicate_of" in words
+    assert "rows/00000-0000005" in words
+    assert "line 4" in explain.explain(str(output), "rows/00000-0000003")
+    assert ": kept, " in explain.explain(str(output), "rows/00000-0000000")
+    with pytest.raises(LookupError, match="nobody"):
+        explain.explain(str(output), "nobody/00000-0000000")
+
+
+def _is_idempotent(output: Path, settings, tmp_path: Path) -> None:
+    source = {"kind": "parquet", "name": "corpus", "paths": [str(output / "corpus")], "rules": []}
+    language = settings.language.model_dump()
+    cleaned = type(settings).model_validate({"sources": [{**source, "language": "any"}], "language": language})
+    result = curate(cleaned, str(tmp_path / "second"))
+    assert result["funnel"]["kept"] == result["funnel"]["documents_in"]
+
+
+def test_the_job(settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    recipe = tmp_path / "curate.yaml"
+    output = tmp_path / "job"
+    values = {"name": "curate", "output": str(output), **settings.model_dump(mode="json")}
+    recipe.write_text(yaml.safe_dump(values))
+    assert main(JOB, [str(recipe), "--json"]) == 0
+    last = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert last["metrics"]["documents_in"] == last["metrics"]["documents_kept"] + sum(
+        last["metrics"]["rejected"].values()
+    )
+    assert json.loads(Path(last["outputs"]["funnel"]).read_text())["kept"] == last["metrics"]["documents_kept"]
+    assert main(JOB, [str(recipe)]) == 0
+    assert "already done" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("sources.0.kind=wrc", "sources.0"),
+        ("sources.0.paths=[/nowhere/at/all]", "/nowhere/at/all"),
+        ("sources.0.rules=[gopher_qualty]", "gopher_qualty"),
+        ("sources.1.name=rows", "two sources have the name rows"),
+        ("language.kep={}", "keep"),
+    ],
+)
+def test_a_wrong_recipe_is_one_message_and_status_2(settings, tmp_path: Path, capsys, change: str, message: str):
+    recipe = tmp_path / "curate.yaml"
+    values = {"name": "curate", "output": str(tmp_path / "job"), **settings.model_dump(mode="json")}
+    recipe.write_text(yaml.safe_dump(values))
+    assert main(JOB, [str(recipe), change]) == 2
+    assert message in capsys.readouterr().err
