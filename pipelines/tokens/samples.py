@@ -45,7 +45,7 @@ class Samples:
     ) -> None:
         if sequence_length < 1:
             raise ValueError(f"sequence_length: {sequence_length} (expected 1 or more)")
-        self.store, self.split, self.sequence_length, self.seed = store, split, sequence_length, seed
+        self.store, self.split, self.sequence_length, self.seed = store, split, int(sequence_length), int(seed)
         self.mixture = mixture or MixtureSettings()
         self._tokens = {source: store.tokens(split, source) for source in store.split(split)}
         windows = {source: max(0, tokens - 1) // sequence_length for source, tokens in self._tokens.items()}
