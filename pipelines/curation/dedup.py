@@ -40,6 +40,8 @@ def find_duplicates(units: list[Unit], documents: int, place: Workspace, key: st
     """
     import ray
 
+    if documents == 0:
+        return 0
     buckets = max(1, -(-documents // KEYS_A_BUCKET))
     rows = [pa.table({"unit": [unit.name], "decisions": [place.decisions(unit)]}) for unit in units]
     keys = ray.data.from_arrow(rows).map_batches(
@@ -64,6 +66,8 @@ def _read_keys(batch: pa.Table, buckets: int) -> Iterator[pa.Table]:
     for unit, location in zip(batch["unit"].to_pylist(), batch["decisions"].to_pylist(), strict=True):
         for rows in batches(location, ["position", "id", "key"]):
             yield keys_table(rows, unit, buckets)
+        # A shuffle fails on a block that has no columns, which is what yielding nothing would give it.
+        yield empty(KEYS_SCHEMA)
 
 
 def keys_table(rows: pa.RecordBatch, unit: str, buckets: int) -> pa.Table:
@@ -79,17 +83,21 @@ def keys_table(rows: pa.RecordBatch, unit: str, buckets: int) -> pa.Table:
     return pa.table(columns, schema=KEYS_SCHEMA)
 
 
+def empty(schema: pa.Schema) -> pa.Table:
+    """No rows, but columns."""
+    return pa.table({name: [] for name in schema.names}, schema=schema)
+
+
 def losers_of(bucket: pa.Table) -> pa.Table:
     """All documents of a bucket but the one with the smallest id of each key, sorted by unit and position."""
     ordered = bucket.sort_by([("key", "ascending"), ("id", "ascending")]).combine_chunks()
-    empty = pa.table({name: [] for name in REMOVALS_SCHEMA.names}, schema=REMOVALS_SCHEMA)
     if ordered.num_rows < 2:
-        return empty
+        return empty(REMOVALS_SCHEMA)
     raw = np.frombuffer(b"".join(ordered["key"].to_pylist()), dtype=">u8").reshape(-1, 2)
     same = np.zeros(len(raw), dtype=bool)
     same[1:] = (raw[1:] == raw[:-1]).all(axis=1)
     if not same.any():
-        return empty
+        return empty(REMOVALS_SCHEMA)
     first = np.maximum.accumulate(np.where(same, 0, np.arange(len(raw))))
     lost = pa.array(np.flatnonzero(same))
     kept = ordered["id"].take(pa.array(first[same]))

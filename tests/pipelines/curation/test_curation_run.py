@@ -11,7 +11,7 @@ import yaml
 
 from jobs.curate import JOB
 from jobs.job import main
-from pipelines.curation import explain
+from pipelines.curation import dedup, explain
 from pipelines.curation.run import curate
 
 
@@ -95,11 +95,23 @@ def test_a_run_its_account_and_its_resumption(settings, tmp_path: Path):
 
     back = curate(settings, str(output))
     assert (back["funnel"], contents(output)) == (funnel, whole)
-    _explains(output, capsys=None)
+    _explains(output)
     _is_idempotent(output, settings, tmp_path)
 
 
-def _explains(output: Path, capsys: None) -> None:
+def test_many_buckets_and_nothing_kept(settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(dedup, "KEYS_A_BUCKET", 3)
+    values = settings.model_dump()
+    values["sources"][1]["rules"] = [{"rule": "code", "min_characters": 1000}]
+    result = curate(type(settings).model_validate(values), str(tmp_path / "out"))
+    reasons = {stage["reason"]: stage["documents"] for stage in result["funnel"]["stages"]}
+    assert reasons["duplicate_of"] == 6
+    values["sources"][0]["rules"] = [{"rule": "gopher_quality", "min_words": 1000}]
+    nothing = curate(type(settings).model_validate(values), str(tmp_path / "out"))
+    assert nothing["funnel"]["kept"] == nothing["manifest"]["documents"] == 0
+
+
+def _explains(output: Path) -> None:
     rejects = [row for file in (output / "rejects").iterdir() for row in pq.read_table(file).to_pylist()]
     duplicate = next(row for row in rejects if row["id"] == "rows/00000-0000006")
     assert duplicate["detail"] == "rows/00000-0000005"

@@ -6,7 +6,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.curation.dedup import KEYS_SCHEMA, keys_table, losers_of
+from pipelines.curation.dedup import KEYS_SCHEMA, empty, keys_table, losers_of
 from pipelines.curation.stages import text_key
 
 TEXTS = st.lists(st.sampled_from("abcdefgh"), max_size=40)
@@ -58,4 +58,4 @@ def test_a_hundred_thousand_copies_are_one_document():
 
 
 def test_a_bucket_without_documents_has_no_losers():
-    assert losers_of(pa.table({name: [] for name in KEYS_SCHEMA.names}, schema=KEYS_SCHEMA)).num_rows == 0
+    assert losers_of(empty(KEYS_SCHEMA)).num_rows == 0
