@@ -67,10 +67,7 @@ def continuations(
     )
     asked = [number for number, verdict in enumerate(verdicts) if not verdict.blocked]
     requests = [Request("generate", context.prompt(prompts[i]), decoding=options, seed=seed + i) for i in asked]
-    run = run or RunSettings()
-    answers = runner.answer_all(
-        requests, model, actors=run.actors, token_budget=run.token_budget, gpus=run.gpus_per_actor
-    )
+    answers = runner.answer_all(requests, model, run=run)
     texts = {number: context.decode(answer.tokens) for number, answer in zip(asked, answers, strict=True)}
     made = []
     for number, (prompt, verdict) in enumerate(zip(prompts, verdicts, strict=True)):

@@ -50,26 +50,19 @@ def evaluate(
     """
     run, yardsticks = run or RunSettings(), yardsticks or YardstickSettings()
     _check(tasks, masked_model)
-    context = prepare(model, data, tokens, seed)
+    context = prepare(model, data, tokens, seed, run.max_context)
     made = {settings.task: TASKS[settings.task](settings, context) for settings in tasks}
     asked = {name: task.requests() for name, task in made.items()}
     requests = [request for each in asked.values() for request in each]
     with ThreadPoolExecutor(max_workers=1) as beside:
         trained = beside.submit(_yardsticks, context.store, context.start, yardsticks)
-        answers = runner.answer_all(
-            requests,
-            model,
-            masked_model,
-            run.actors,
-            run.token_budget,
-            (lambda done: progress(done, len(requests))) if progress else None,
-            run.gpus_per_actor,
-        )
+        told = (lambda done: progress(done, len(requests))) if progress else None
+        answers = runner.answer_all(requests, model, masked_model, run, told)
         context.yardsticks.update(trained.result())
     return {name: made[name].score(part) for name, part in _parts(asked, answers).items()}
 
 
-def prepare(model: str, data: str, tokens: str | None, seed: int) -> Context:
+def prepare(model: str, data: str, tokens: str | None, seed: int, max_context: int | None = None) -> Context:
     """The tokenizer, the store and the limits that tasks share.
 
     Raises:
@@ -85,7 +78,7 @@ def prepare(model: str, data: str, tokens: str | None, seed: int) -> Context:
     if store is not None and store.vocabulary_size > config.vocab_size:
         raise ValueError(f"{tokens}: {store.vocabulary_size} token ids, {model} has {config.vocab_size}")
     positions = int(config.max_position_embeddings)
-    return Context(tokenizer, data, positions, store, seed=seed)
+    return Context(tokenizer, data, min(positions, max_context or positions), store, seed=seed)
 
 
 def figures(results: dict[str, TaskResult]) -> list[TaskFigure]:

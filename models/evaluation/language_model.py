@@ -14,9 +14,10 @@ class LanguageModel:
     Args:
         directory: what `AutoModelForCausalLM.from_pretrained` reads.
         device: a torch device.
+        max_context: tokens the model is shown at most; its positions if None. Longer contexts lose their beginning.
     """
 
-    def __init__(self, directory: str, device: str = "cpu") -> None:
+    def __init__(self, directory: str, device: str = "cpu", max_context: int | None = None) -> None:
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -24,7 +25,8 @@ class LanguageModel:
         model: Any = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
         self.model = model.to(device).eval()
         self.device = device
-        self.longest = int(self.model.config.max_position_embeddings)
+        positions = int(self.model.config.max_position_embeddings)
+        self.longest = min(positions, max_context or positions)
         self.pad = self.tokenizer.pad_token_id or 0
         self.stops = _stop_ids(self.model.generation_config.eos_token_id, self.tokenizer.eos_token_id)
 
@@ -41,31 +43,36 @@ class LanguageModel:
         """Right-padded: in a causal model nothing to the right of a token can change its score."""
         import torch
 
-        rows, spans = [], []
-        for request in requests:
-            whole = [*request.context, *request.continuation]
-            if not request.context or not request.continuation:
-                raise ValueError("loglikelihood: expected at least one token of context and one of continuation")
-            # The last token is only predicted, so one more than the positions fits.
-            whole = whole[-(self.longest + 1) :]
-            count = min(len(request.continuation), len(whole) - 1)
-            if count < len(request.continuation):
-                raise ValueError(
-                    f"loglikelihood: a continuation of {len(request.continuation)} tokens, "
-                    f"the model has {self.longest} positions"
-                )
-            rows.append(whole)
-            spans.append(count)
+        rows, spans, owners = [], [], []
+        for owner, request in enumerate(requests):
+            for whole, count in self._windows(request):
+                rows.append(whole)
+                spans.append(count)
+                owners.append(owner)
         inputs = self._padded([row[:-1] for row in rows], left=False)
         logits = self.model(**inputs, use_cache=False).logits
-        answers = []
-        for number, (row, count) in enumerate(zip(rows, spans, strict=True)):
+        sums, greedy = [0.0] * len(requests), [True] * len(requests)
+        for number, (row, count, owner) in enumerate(zip(rows, spans, owners, strict=True)):
             scores = logits[number, len(row) - 1 - count : len(row) - 1].float()
             target = torch.tensor(row[-count:], device=scores.device)
             chosen = scores.gather(1, target[:, None])[:, 0] - scores.logsumexp(dim=1)
-            greedy = bool((scores.argmax(dim=1) == target).all())
-            answers.append(Answer(loglikelihood=float(chosen.double().sum()), greedy=greedy))
-        return answers
+            sums[owner] += float(chosen.double().sum())
+            greedy[owner] = greedy[owner] and bool((scores.argmax(dim=1) == target).all())
+        return [Answer(loglikelihood=total, greedy=best) for total, best in zip(sums, greedy, strict=True)]
+
+    def _windows(self, request: Request) -> list[tuple[list[int], int]]:
+        """(tokens, how many of them are scored): one window, or several where the continuation alone is too long.
+
+        The last token of a window is only predicted, so one more than the model's positions fits.
+        """
+        if not request.context or not request.continuation:
+            raise ValueError("loglikelihood: expected at least one token of context and one of continuation")
+        whole, count = [*request.context, *request.continuation], len(request.continuation)
+        if count <= self.longest:
+            return [(whole[-(self.longest + 1) :], count)]
+        tail = whole[-(count + 1) :]
+        windows = (tail[at : at + self.longest + 1] for at in range(0, count, self.longest))
+        return [(window, len(window) - 1) for window in windows]
 
     def _generate(self, requests: Sequence[Request]) -> list[Answer]:
         """Left-padded, with a key-value cache; rows end one by one, the batch ends with its last row."""

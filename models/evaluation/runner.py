@@ -10,22 +10,12 @@ from typing import Any
 import pyarrow as pa
 
 from models.evaluation.requests import Answer, Batch, Decoding, Request, batches
+from models.evaluation.settings import RunSettings
 
 Progress = Callable[[float], None]
 """Told how many requests are answered."""
 
 _MOST_BLOCKS = 400
-_IDS = pa.list_(pa.list_(pa.int32()))
-_REQUESTS = pa.schema(
-    {
-        "kind": pa.string(),
-        "decoding": pa.string(),
-        "numbers": pa.list_(pa.int64()),
-        "contexts": _IDS,
-        "continuations": _IDS,
-        "seeds": pa.list_(pa.int64()),
-    }
-)
 _ANSWERS = pa.schema({"number": pa.int64(), "answer": pa.string()})
 
 
@@ -35,9 +25,10 @@ class Answerer:
     Args:
         model: directory of the causal model.
         masked_model: directory of an encoder, for `fill` requests; loaded when one comes.
+        max_context: tokens the causal model is shown at most; its positions if None.
     """
 
-    def __init__(self, model: str, masked_model: str | None = None) -> None:
+    def __init__(self, model: str, masked_model: str | None = None, max_context: int | None = None) -> None:
         import torch
         from transformers.utils import logging
 
@@ -47,7 +38,7 @@ class Answerer:
         torch.set_num_threads(1)
         device = "cuda" if torch.cuda.is_available() else "cpu"
         self._device, self._masked_directory = device, masked_model
-        self._model = LanguageModel(model, device)
+        self._model = LanguageModel(model, device, max_context)
         self._masked: Any = None
 
     def answer(self, batch: Batch) -> list[Answer]:
@@ -66,8 +57,8 @@ class Answerer:
     def __call__(self, table: pa.Table) -> pa.Table:
         """One row for each request: its number and its answer."""
         rows = []
-        for row in table.to_pylist():
-            batch = _unpacked(row)
+        for text in table["batch"].to_pylist():
+            batch = _unpacked(text)
             for number, answer in zip(batch.numbers, self.answer(batch), strict=True):
                 rows.append({"number": number, "answer": json.dumps(asdict(answer))})
         return pa.Table.from_pylist(rows, schema=_ANSWERS)
@@ -77,10 +68,8 @@ def answer_all(
     requests: Sequence[Request],
     model: str,
     masked_model: str | None = None,
-    actors: int = 2,
-    token_budget: int = 4096,
+    run: RunSettings | None = None,
     progress: Progress | None = None,
-    gpus: float = 0,
 ) -> list[Answer]:
     """Answers in the order of the requests; the same for any number of actors.
 
@@ -88,10 +77,8 @@ def answer_all(
         requests: of all tasks together.
         model: directory of the causal model, readable on every node.
         masked_model: directory of the encoder that answers `fill` requests.
-        actors: how many processes; each asks Ray for one CPU (and `gpus`).
-        token_budget: tokens of a batch, padding included.
+        run: how many actors, what each asks Ray for, and the size of batches; Ray must be connected.
         progress: called as answers come in.
-        gpus: GPUs an actor asks for.
 
     Raises:
         RuntimeError: an answer is missing.
@@ -100,25 +87,22 @@ def answer_all(
         return []
     import ray.data
 
-    planned = batches(requests, token_budget)
-    per_block = -(-len(planned) // _MOST_BLOCKS)
-    tables = [
-        pa.Table.from_pylist([_packed(batch) for batch in planned[i : i + per_block]], schema=_REQUESTS)
-        for i in range(0, len(planned), per_block)
-    ]
+    run = run or RunSettings()
+    planned = batches(requests, run.token_budget)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
-    dataset = ray.data.from_arrow(tables)
+    rows = [{"batch": _packed(batch)} for batch in planned]
+    dataset = ray.data.from_items(rows, override_num_blocks=min(len(rows), _MOST_BLOCKS))
     dataset.set_name("evaluation")
     answered = dataset.map_batches(
         Answerer,
-        fn_constructor_args=(model, masked_model),
+        fn_constructor_args=(model, masked_model, run.max_context),
         batch_size=None,
         batch_format="pyarrow",
         zero_copy_batch=True,
-        compute=ray.data.ActorPoolStrategy(size=actors),
+        compute=ray.data.ActorPoolStrategy(size=run.actors),
         num_cpus=1,
-        num_gpus=gpus or None,
+        num_gpus=run.gpus_per_actor or None,
     )
     answers: list[Answer | None] = [None] * len(requests)
     done = 0
@@ -136,22 +120,23 @@ def answer_all(
     return whole
 
 
-def _packed(batch: Batch) -> dict[str, Any]:
+def _packed(batch: Batch) -> str:
+    """A batch as JSON: Ray Data would make tensors of nested lists that happen to be of one length."""
     first = batch.requests[0]
-    return {
-        "kind": first.kind,
-        "decoding": json.dumps(asdict(first.decoding)),
-        "numbers": batch.numbers,
-        "contexts": [list(request.context) for request in batch.requests],
-        "continuations": [list(request.continuation) for request in batch.requests],
-        "seeds": [request.seed for request in batch.requests],
-    }
+    return json.dumps(
+        {
+            "kind": first.kind,
+            "decoding": asdict(first.decoding),
+            "numbers": batch.numbers,
+            "rows": [[list(r.context), list(r.continuation), r.seed] for r in batch.requests],
+        }
+    )
 
 
-def _unpacked(row: dict[str, Any]) -> Batch:
-    values = json.loads(row["decoding"])
-    values["stop"], values["banned"] = tuple(values["stop"]), tuple(map(tuple, values["banned"]))
-    decoding = Decoding(**values)
-    columns = zip(row["contexts"], row["continuations"], row["seeds"], strict=True)
-    requests = [Request(row["kind"], context, cont, decoding, seed) for context, cont, seed in columns]
-    return Batch(row["numbers"], requests)
+def _unpacked(text: str) -> Batch:
+    values = json.loads(text)
+    options = values["decoding"]
+    options["stop"], options["banned"] = tuple(options["stop"]), tuple(map(tuple, options["banned"]))
+    decoding = Decoding(**options)
+    requests = [Request(values["kind"], context, cont, decoding, seed) for context, cont, seed in values["rows"]]
+    return Batch(values["numbers"], requests)

@@ -18,7 +18,22 @@ class TaskSettings(BaseModel, extra="forbid", frozen=True):
         description="held_out, fill_mask: tokens scored at once, as long as in training; max_tokens if none",
     )
     max_new_tokens: int = Field(default=32, ge=1, description="tokens generated for an item")
+    instruction: str = Field(
+        default="Translate to {language}: {text}",
+        description="translation by a model with a chat template: the user's message, as in its fine-tuning",
+    )
     shots: int = Field(default=3, ge=0, description="translation by a model without chat template: examples shown")
+
+    @field_validator("instruction")
+    @classmethod
+    def _holds_the_text(cls, instruction: str) -> str:
+        try:
+            filled = instruction.format(language="", text="\0")
+        except (KeyError, IndexError, ValueError):
+            filled = ""
+        if filled.count("\0") != 1:
+            raise ValueError("expected {text} once, and {language} or not")
+        return instruction
 
     @field_validator("task")
     @classmethod
@@ -45,4 +60,7 @@ class RunSettings(BaseModel, extra="forbid", frozen=True):
 
     actors: int = Field(default=2, ge=1, description="processes that hold the model")
     gpus_per_actor: float = Field(default=0, ge=0, description="GPUs each asks Ray for")
+    max_context: int | None = Field(
+        default=None, ge=16, description="tokens the model sees at most, as many as in training; its positions if none"
+    )
     token_budget: int = Field(default=4096, ge=64, description="tokens of a batch, padding included")

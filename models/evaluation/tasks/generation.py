@@ -75,8 +75,8 @@ class Questions(Task):
 class Translation(Task):
     """{"id", "source", "reference", "source_language", "target_language"}.
 
-    A model with a chat template is told "Translate to French: …"; one without sees examples from the file's end,
-    which are not scored.
+    A model with a chat template is told what the settings' `instruction` says; one without sees examples from the
+    file's end, which are not scored.
     """
 
     name = "translation"
@@ -144,7 +144,7 @@ class Translation(Task):
 
     def _chat(self, row: rows.Row) -> list[int]:
         language = LANGUAGES.get(row["target_language"], row["target_language"])
-        return self.context.prompt(f"Translate to {language}: {row['source']}")
+        return self.context.prompt(self.settings.instruction.format(language=language, text=row["source"]))
 
 
 class Code(Task):
