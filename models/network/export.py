@@ -75,6 +75,8 @@ def export_model(
             _write_json(target / "lineage.json", dict(lineage))
         (target / "README.md").write_text(card, encoding="utf-8")
         save_file(weights, target / "model.safetensors", metadata={"format": "pt"})
+        # safetensors makes it readable by its owner alone; other workers' accounts read it too.
+        (target / "model.safetensors").chmod(0o644)
 
 
 def import_model(directory: str) -> tuple[ModelSettings, dict[str, Tensor]]:
