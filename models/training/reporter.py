@@ -6,6 +6,7 @@ The loop is the same under all of them; a reporter tells it who its workers are 
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from collections.abc import Sequence
@@ -133,26 +134,28 @@ class TuneReporter(AloneReporter):
 
     Args:
         rungs: token counts at which it reports.
-        diverged_loss: what a trial reports whose loss is not finite. A NaN would never be stopped: every comparison
-            with it is false.
+        diverged: what a diverged trial reports. A NaN would never be stopped: every comparison with it is false.
+        diverged_above: a loss in nats that only a diverged network has.
         device: where it computes.
     """
 
-    def __init__(self, rungs: Sequence[int], diverged_loss: float, device: torch.device | None = None) -> None:
+    def __init__(
+        self, rungs: Sequence[int], diverged: float, diverged_above: float, device: torch.device | None = None
+    ) -> None:
         super().__init__(device)
-        self.rungs, self.diverged_loss = rungs, diverged_loss
+        self.rungs, self._diverged, self._diverged_above = rungs, diverged, diverged_above
+        self.tokens_reported = 0
 
     def rung(self, figures: dict[str, Any]) -> bool:
         """Report to Tune; a diverged trial stops itself."""
-        import math
-
         from ray import tune
 
         values = {key: value for key, value in figures.items() if isinstance(value, int | float)}
-        loss = values.get("validation_loss", values.get("loss", math.nan))
-        diverged = not math.isfinite(loss) or loss >= self.diverged_loss
+        loss = values.get("validation_loss", values["loss"])
+        diverged = not math.isfinite(loss) or loss >= self._diverged_above
         objective = values.get("validation_bits_per_byte", loss)
-        tune.report({**values, "objective": self.diverged_loss if diverged else objective, "diverged": diverged})
+        self.tokens_reported = int(figures["tokens"])
+        tune.report({**values, "objective": self._diverged if diverged else objective, "diverged": diverged})
         return not diverged
 
 

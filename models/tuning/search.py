@@ -1,0 +1,212 @@
+"""The search on Ray Tune: each trial is the training loop in one process, without a trainer inside."""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from models.network import ModelSettings
+from models.training.data import Dataset
+from models.training.settings import TrainingSettings
+from models.training.spec import TrainingSpec
+from models.tuning.sampler import configurations
+from models.tuning.settings import SearchSettings
+
+DIVERGED = 1e4
+"""What a diverged trial reports: larger than any loss, yet a number that the scheduler can compare."""
+_FIRST_LOSS_FACTOR = 1.2
+
+
+@dataclass
+class Trial:
+    """One point and what became of it.
+
+    Attributes:
+        number: from 0, in the order of the sequence.
+        config: its settings.
+        rungs: `tokens`, `validation_bits_per_byte` or `validation_loss`, `loss` at each rung it reached.
+        final: the objective at its last rung.
+        stopped_early: it was stopped before its whole budget.
+        diverged: its loss was not finite, or larger than at the start.
+    """
+
+    number: int
+    config: dict[str, float | int]
+    rungs: list[dict[str, float]] = field(default_factory=list)
+    final: float = DIVERGED
+    stopped_early: bool = False
+    diverged: bool = False
+
+
+def trial_settings(base: TrainingSettings, search: SearchSettings, config: dict[str, Any]) -> TrainingSettings:
+    """The training settings of a trial: the target's, with the trial's values, budget and one process."""
+    values = (
+        base.model_dump()
+        | config
+        | {
+            "tokens": search.tokens,
+            "engine": "torch",
+            "precision": "fp32",
+            "workers": 1,
+            "threads": 1,
+            "checkpoint_every_steps": 0,
+            "validate_every_steps": 0,
+            "validation_sequences": search.validation_sequences,
+            "max_bad_steps": 3,
+            "deepspeed": {},
+        }
+    )
+    return TrainingSettings.model_validate(values)
+
+
+def search_on_ray(
+    search: SearchSettings,
+    base: TrainingSettings,
+    dataset_factory: Callable[[], Dataset],
+    validation_factory: Callable[[], Dataset],
+    token_bytes: np.ndarray | None,
+    directory: str,
+    name: str,
+    seed: int,
+    progress: Callable[[int, str], None] | None = None,
+) -> list[Trial]:
+    """Try all points; call `jobs.job.connect()` first.
+
+    Args:
+        search: space, budget, proxy.
+        base: the target's training settings; what is not searched is taken from it.
+        dataset_factory: makes the training data in a trial.
+        validation_factory: makes the held-out data.
+        token_bytes: int [V]; None: trials are compared by nats a target.
+        directory: absolute path or URI for Ray Tune's own records.
+        name: of the search.
+        seed: of the points and of the proxy's weights.
+        progress: told (tokens trained in all trials, a note).
+
+    Returns:
+        the trials in the order of the sequence.
+
+    Raises:
+        RuntimeError: a trial failed otherwise than by diverging.
+    """
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    import ray
+    from ray import tune
+    from ray.tune.schedulers import ASHAScheduler
+
+    trials = [Trial(number, config) for number, config in enumerate(configurations(search, seed))]
+    run = functools.partial(
+        _run_trial,
+        search=search,
+        base=base,
+        data=(dataset_factory, validation_factory, token_bytes),
+        name=name,
+        seed=seed,
+    )
+    cpus = int(ray.cluster_resources().get("CPU", 1))
+    tuner = tune.Tuner(
+        tune.with_resources(run, {"CPU": 1}),
+        param_space={"number": tune.grid_search([trial.number for trial in trials])},
+        tune_config=tune.TuneConfig(
+            metric="objective",
+            mode="min",
+            max_concurrent_trials=search.concurrent or max(1, cpus),
+            scheduler=ASHAScheduler(
+                time_attr="tokens",
+                max_t=search.tokens,
+                grace_period=search.rungs[0],
+                reduction_factor=search.reduction,
+            ),
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(
+            name=name, storage_path=directory, verbose=0, callbacks=[_collector(trials, progress)]
+        ),
+    )
+    results = tuner.fit()
+    if results.errors:
+        raise RuntimeError(f"{name}: a trial failed: {results.errors[0]}") from results.errors[0]
+    for trial in trials:
+        reached = trial.rungs[-1]["tokens"] if trial.rungs else 0
+        trial.stopped_early = reached < search.tokens
+    return trials
+
+
+def best_of(trials: list[Trial]) -> Trial:
+    """The best of the trials that ran their whole budget.
+
+    Raises:
+        RuntimeError: every trial diverged.
+    """
+    finished = [trial for trial in trials if not trial.stopped_early and not trial.diverged]
+    if not finished:
+        raise RuntimeError(
+            "no trial came to its end without diverging; search lower learning rates (search.space.learning_rate)"
+        )
+    return min(finished, key=lambda trial: (trial.final, trial.number))
+
+
+def _run_trial(
+    config: dict[str, Any],
+    search: SearchSettings,
+    base: TrainingSettings,
+    data: tuple[Callable[[], Dataset], Callable[[], Dataset], np.ndarray | None],
+    name: str,
+    seed: int,
+) -> None:
+    from ray import tune
+
+    from models.training.loop import train
+    from models.training.reporter import TuneReporter
+
+    settings = trial_settings(base, search, configurations(search, seed)[config["number"]])
+    spec = TrainingSpec(
+        model=search.proxy,
+        initial_weights=None,
+        training=settings,
+        dataset_factory=data[0],
+        validation_factory=data[1],
+        token_bytes=data[2],
+        run_directory=None,
+        name=name,
+        seed=seed,
+    )
+    reporter = TuneReporter(search.rungs, DIVERGED, _divergence_loss(search.proxy))
+    try:
+        train(spec, reporter)
+    except RuntimeError as error:
+        if "not finite" not in str(error):
+            raise
+        following = next(rung for rung in search.rungs if rung > reporter.tokens_reported)
+        tune.report({"tokens": following, "objective": DIVERGED, "diverged": True})
+
+
+def _divergence_loss(model: ModelSettings) -> float:
+    """A loss in nats that only a diverged network has: well above that of guessing."""
+    return _FIRST_LOSS_FACTOR * math.log(model.vocabulary_size)
+
+
+def _collector(kept: list[Trial], progress: Callable[[int, str], None] | None) -> Any:
+    from ray.tune import Callback
+
+    class Collector(Callback):
+        """Keeps each report and tells of the search's progress."""
+
+        def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **info: Any) -> None:
+            mine = kept[trial.config["number"]]
+            names = ("tokens", "validation_bits_per_byte", "validation_loss", "loss", "objective")
+            mine.rungs.append({key: float(result[key]) for key in names if key in result})
+            mine.final, mine.diverged = float(result["objective"]), bool(result.get("diverged"))
+            if progress is not None:
+                tried = [each for each in kept if each.rungs]
+                done = sum(int(each.rungs[-1]["tokens"]) for each in tried)
+                best = min(each.final for each in tried)
+                progress(done, f"{len(tried)} of {len(kept)} tried, best {best:.3f}")
+
+    return Collector()
