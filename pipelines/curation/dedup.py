@@ -12,6 +12,7 @@ from functools import partial
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipelines.curation.stages import REMOVALS_SCHEMA
 from pipelines.curation.tables import TableWriter, batches
@@ -35,14 +36,24 @@ def find_duplicates(units: list[Unit], documents: int, place: Workspace, key: st
 
     Args:
         units: all of them, with decisions written.
-        documents: how many decisions there are, which fixes the number of buckets.
+        documents: how many decisions there are, which fixes the number of buckets. One bucket is grouped in this
+            process, several go through Ray Data.
         key: names this deduplication; its lists lie together.
     """
+    buckets = -(-documents // KEYS_A_BUCKET)
+    if buckets > 1:
+        return _through_ray(units, buckets, place, key)
+    names = {unit.name: unit for unit in units}
+    keys = [table for unit in units for table in _keys(unit.name, place.decisions(unit), 1)]
+    losers = losers_of(pa.concat_tables(keys))
+    for name in losers["unit"].unique().to_pylist():
+        _write(losers.filter(pc.equal(losers["unit"], name)), names, place, key)
+    return int(losers.num_rows)
+
+
+def _through_ray(units: list[Unit], buckets: int, place: Workspace, key: str) -> int:
     import ray
 
-    if documents == 0:
-        return 0
-    buckets = max(1, -(-documents // KEYS_A_BUCKET))
     rows = [pa.table({"unit": [unit.name], "decisions": [place.decisions(unit)]}) for unit in units]
     keys = ray.data.from_arrow(rows).map_batches(
         partial(_read_keys, buckets=buckets), batch_size=1, batch_format="pyarrow", num_cpus=1
@@ -50,24 +61,27 @@ def find_duplicates(units: list[Unit], documents: int, place: Workspace, key: st
     losers = keys.groupby("bucket", num_partitions=min(buckets, 200)).map_groups(losers_of, batch_format="pyarrow")
     losers.set_name("curate-duplicates")
     found = losers.materialize()
-    count = found.count()
+    count = int(found.count())
     if count:
-        names = {unit.name: unit for unit in units}
-        write = partial(_write, units=names, place=place, key=key)
+        write = partial(_write, units={unit.name: unit for unit in units}, place=place, key=key)
         lists = found.groupby("unit", num_partitions=min(len(units), 200)).map_groups(write, batch_format="pyarrow")
         lists.set_name("curate-removals")
         written = sum(row["rows"] for row in lists.iter_rows())
         if written != count:
             raise RuntimeError(f"deduplication wrote {written} of {count} duplicates")
-    return int(count)
+    return count
 
 
 def _read_keys(batch: pa.Table, buckets: int) -> Iterator[pa.Table]:
     for unit, location in zip(batch["unit"].to_pylist(), batch["decisions"].to_pylist(), strict=True):
-        for rows in batches(location, ["position", "id", "key"]):
-            yield keys_table(rows, unit, buckets)
-        # A shuffle fails on a block that has no columns, which is what yielding nothing would give it.
-        yield empty(KEYS_SCHEMA)
+        yield from _keys(unit, location, buckets)
+
+
+def _keys(unit: str, location: str, buckets: int) -> Iterator[pa.Table]:
+    for rows in batches(location, ["position", "id", "key"]):
+        yield keys_table(rows, unit, buckets)
+    # A shuffle fails on a block that has no columns, which is what yielding nothing would give it.
+    yield empty(KEYS_SCHEMA)
 
 
 def keys_table(rows: pa.RecordBatch, unit: str, buckets: int) -> pa.Table:

@@ -13,6 +13,7 @@ from jobs.curate import JOB
 from jobs.job import main
 from pipelines.curation import dedup, explain
 from pipelines.curation.run import curate
+from pipelines.curation.units import Workspace, plan
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -99,14 +100,22 @@ def test_a_run_its_account_and_its_resumption(settings, tmp_path: Path):
     _is_idempotent(output, settings, tmp_path)
 
 
-def test_many_buckets_and_nothing_kept(settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_many_buckets_find_what_one_finds(settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    output = tmp_path / "out"
+    curate(settings, str(output))
+    place, lists = Workspace(str(output)), sorted((output / "work" / "curate" / "duplicates").rglob("*.parquet"))
+    assert len(lists) == 2
     monkeypatch.setattr(dedup, "KEYS_A_BUCKET", 3)
+    assert dedup.find_duplicates(plan(settings), 44, place, "many") == 6
+    for path in lists:
+        assert Path(place.work, "duplicates", "many", path.name).read_bytes() == path.read_bytes()
+
+
+def test_nothing_kept_is_an_empty_corpus(settings, tmp_path: Path):
     values = settings.model_dump()
-    values["sources"][1]["rules"] = [{"rule": "code", "min_characters": 1000}]
-    result = curate(type(settings).model_validate(values), str(tmp_path / "out"))
-    reasons = {stage["reason"]: stage["documents"] for stage in result["funnel"]["stages"]}
-    assert reasons["duplicate_of"] == 6
-    values["sources"][0]["rules"] = [{"rule": "gopher_quality", "min_words": 1000}]
+    for source, rule in zip(values["sources"], ("gopher_quality", "code"), strict=True):
+        least = {"gopher_quality": "min_words", "code": "min_characters"}[rule]
+        source["rules"] = [{"rule": rule, least: 1000}]
     nothing = curate(type(settings).model_validate(values), str(tmp_path / "out"))
     assert nothing["funnel"]["kept"] == nothing["manifest"]["documents"] == 0
 
