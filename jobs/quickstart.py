@@ -144,6 +144,7 @@ class Quickstart:
             if self.head is None:
                 print("starting a Ray head", flush=True)
                 self.head = head.start(Path(storage.resolve("runs")))
+            os.environ.pop("RAY_AUTH_TOKEN", None)  # it would win over the head's token file
             os.environ.update(self.head.environment())
             print(f"dashboard: {self.head.dashboard}   (it asks for a token: the text in {self.head.token_file})")
         return self.head

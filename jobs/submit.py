@@ -86,12 +86,13 @@ def connect(address: str | None = None) -> JobSubmissionClient:
     address = address or os.environ.get("RAY_API_SERVER_ADDRESS") or "http://127.0.0.1:8265"
     token = _token()
     os.environ.setdefault("RAY_AUTH_MODE", "token" if token else "disabled")
+    from ray.exceptions import RayError
     from ray.job_submission import JobSubmissionClient
 
     try:
         client = JobSubmissionClient(address, headers={"Authorization": f"Bearer {token}"} if token else None)
         client.list_jobs()
-    except (ConnectionError, RuntimeError, OSError) as error:
+    except (RayError, RuntimeError, OSError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise SubmitError(
             f"{address}: no Ray job API that lets us in ({first}); give --address or RAY_API_SERVER_ADDRESS, "
@@ -153,7 +154,7 @@ def follow(
         answered = time.monotonic()
         ended = info.status.is_terminal()
         end = len(log) if ended else log.rfind("\n") + 1
-        for line in log[taken:end].splitlines():
+        for line in log[taken:end].removesuffix("\n").split("\n") if end > taken else ():
             lines.append(line.rpartition("\r")[2])
             emit(lines[-1])
         taken, lines = max(taken, end), lines[-20:]

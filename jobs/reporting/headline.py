@@ -33,8 +33,8 @@ def _read(summary: dict[str, Any]) -> tuple[str, str, str] | None:
     if not funnel:
         return None
     return (
-        "read",
-        f"{funnel['documents_in']:,} documents",
+        "documents read",
+        f"{funnel['documents_in']:,}",
         f"{size(funnel['bytes_in'])}, {len(funnel['sources'])} sources",
     )
 
@@ -44,7 +44,7 @@ def _kept(summary: dict[str, Any]) -> tuple[str, str, str] | None:
     if not funnel:
         return None
     note = f"{percent(funnel['kept'], funnel['documents_in'])}, {size(funnel['bytes_kept'])}"
-    return "kept", f"{funnel['kept']:,} documents", note
+    return "documents kept", f"{funnel['kept']:,}", note
 
 
 def _tokens(summary: dict[str, Any]) -> tuple[str, str, str] | None:
@@ -62,8 +62,7 @@ def _trained(summary: dict[str, Any]) -> tuple[str, str, str] | None:
     metrics = training["metrics"]
     tokens = metrics.get("tokens") or (training["curve"][-1]["tokens"] if training["curve"] else None)
     parameters = metrics.get("parameters")
-    value = f"{short(parameters)} parameters" if parameters else "a decoder"
-    return "trained", value, f"on {short(tokens)} tokens in {clock(training['seconds'])}"
+    return "parameters trained", short(parameters), f"on {short(tokens)} tokens in {clock(training['seconds'])}"
 
 
 def _reached(summary: dict[str, Any]) -> tuple[str, str, str] | None:
@@ -72,16 +71,16 @@ def _reached(summary: dict[str, Any]) -> tuple[str, str, str] | None:
     if value is None:
         return None
     note = ", ".join(f"{name} {figure:.2f}" for name, figure in summary["yardsticks"].items())
-    return "reached", f"{value:.3f} bits a byte", note
+    return "bits a byte, held out", f"{value:.3f}", note
 
 
 def _masked(summary: dict[str, Any]) -> tuple[str, str, str] | None:
     task = find(summary["evaluation"]["evaluate"], "fill_mask", "fill_accuracy")
     if task and task["value"] is not None:
-        return "fills blanks", f"{task['value']:.1f} % right", _beside(task, "{:.1f} %")
+        return "blanks filled right", f"{task['value']:.1%}", _beside(task, "{:.1%}")
     training = summary["training"]["pretrain-masked"]
     losses = [row["validation_loss"] for row in (training or {"curve": []})["curve"] if row.get("validation_loss")]
-    return ("fills blanks", f"{losses[-1]:.2f} nats a blank", "") if losses else None
+    return ("nats a blank", f"{losses[-1]:.2f}", "") if losses else None
 
 
 def _translator(summary: dict[str, Any]) -> tuple[str, str, str] | None:
@@ -90,7 +89,7 @@ def _translator(summary: dict[str, Any]) -> tuple[str, str, str] | None:
         return None
     base = find(summary["evaluation"]["evaluate"], "translation", "chrf++")
     before = f"base model {base['value']:.1f}, " if base and base["value"] is not None else ""
-    return "translator", f"chrF++ {task['value']:.1f}", before + _beside(task, "{:.1f}")
+    return "translator, chrF++", f"{task['value']:.1f}", before + _beside(task, "{:.1f}")
 
 
 def _beside(task: dict[str, Any], form: str) -> str:

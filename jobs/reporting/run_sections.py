@@ -11,8 +11,6 @@ from jobs.reporting.markup import Html, clock, count, join, size, table, tag
 def lineage(summary: dict[str, Any]) -> Html | None:
     """From the models to the source files, each by hash."""
     record = summary["lineage"]
-    if not any(model["there"] for model in record["models"]):
-        return None
     steps: list[Html] = []
     for model in record["models"]:
         if model["there"]:
@@ -65,7 +63,7 @@ def lineage(summary: dict[str, Any]) -> Html | None:
                 tag("details", tag("summary", "packages"), table(["package", "file", "sha256"], packages, words=3)),
             )
         )
-    return tag("ul", *steps, class_="chain")
+    return tag("ul", *steps, class_="chain") if steps else None
 
 
 def cost(summary: dict[str, Any]) -> Html | None:

@@ -1,0 +1,14 @@
+import os
+from collections.abc import Iterator
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def rays_environment_is_restored() -> Iterator[None]:
+    """A job's `main` sets Ray's authentication for its process; another test must not inherit it."""
+    before = {key: value for key, value in os.environ.items() if key.startswith("RAY_")}
+    yield
+    for key in [key for key in os.environ if key.startswith("RAY_")]:
+        del os.environ[key]
+    os.environ.update(before)
