@@ -1,0 +1,80 @@
+"""The whole evaluation on Ray: the same figures by one actor and by two; generation with the filter."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from jobs import head
+from jobs.evaluate import JOB as EVALUATE
+from jobs.generate import JOB as GENERATE
+from jobs.job import main
+
+TASKS = ["held_out", "fill_mask", "completion", "cloze", "qa", "translation", "code", "bias", "toxicity"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    import ray
+
+    directory = tmp_path_factory.mktemp("ray")
+    with head.running(directory, cpus=2, object_store_bytes=100_000_000) as running, pytest.MonkeyPatch.context() as m:
+        m.delenv("RAY_AUTH_TOKEN", raising=False)
+        for key, value in running.environment().items():
+            m.setenv(key, value)
+        yield
+        ray.shutdown()
+
+
+def recipe(tmp_path: Path, model: str, **values: object) -> str:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(json.dumps({"name": "measure", "output": str(tmp_path / "out"), "model": model, **values}))
+    return str(path)
+
+
+def test_one_actor_and_two_find_the_same(
+    tmp_path: Path, model_directory: str, encoder_directory: str, token_store: object, data: Path
+) -> None:
+    tasks = [{"task": name, "limit": 6, "max_new_tokens": 6, "shots": 1} for name in TASKS]
+    path = recipe(
+        tmp_path,
+        model_directory,
+        masked_model=encoder_directory,
+        tokens=token_store.location,
+        data=str(data),
+        tasks=tasks,
+    )
+    results = []
+    for actors in (1, 2):
+        assert main(EVALUATE, [path, f"run.actors={actors}", f"output={tmp_path}/{actors}"]) == 0
+        results.append(json.loads((tmp_path / str(actors) / "jobs/measure/results.json").read_text()))
+    assert results[0] == results[1]
+    assert {line["task"] for line in results[0]["tasks"]} == set(TASKS)
+    written = {path.stem for path in (tmp_path / "2/jobs/measure/samples").iterdir()}
+    assert written == set(TASKS)
+    keys = {"task", "metric", "value", "stderr", "n", "chance", "baselines", "signature", "higher_is_better", "group"}
+    assert all(set(line) == keys for line in results[0]["tasks"])
+
+
+def test_a_broken_row_fails_the_job_with_its_place(
+    tmp_path: Path, model_directory: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "cloze.jsonl").write_text('{"id": "x", "context": "A"}\n')
+    path = recipe(tmp_path, model_directory, data=str(tmp_path), tasks=[{"task": "cloze"}])
+    assert main(EVALUATE, [path]) == 1
+    assert "cloze.jsonl:1: 'answer' is missing" in capsys.readouterr().err
+
+
+def test_generation_withholds_what_the_filter_blocks(tmp_path: Path, model_directory: str) -> None:
+    prompts = ["The old fox", "You bitch", "The sea"]
+    path = recipe(tmp_path, model_directory, prompts=prompts, decoding={"max_new_tokens": 8}, run={"actors": 1})
+    assert main(GENERATE, [path]) == 0
+    lines = (tmp_path / "out/jobs/measure/generations.jsonl").read_text().splitlines()
+    made = [json.loads(line) for line in lines]
+    assert [each["prompt"] for each in made] == prompts
+    assert [each["blocked"] for each in made] == [False, True, False]
+    assert (made[1]["text"], made[1]["reason"][:7]) == ("", "prompt:")
+    assert main(GENERATE, [path, f"output={tmp_path}/again"]) == 0
+    again = (tmp_path / "again/jobs/measure/generations.jsonl").read_text().splitlines()
+    assert again == lines
