@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import math
 import os
 from collections.abc import Callable
@@ -95,7 +96,10 @@ def search_on_ray(
     Raises:
         RuntimeError: a trial failed otherwise than by diverging.
     """
+    # We keep the reports ourselves: no files from Tune, no tables on the screen, no complaint that there are none.
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
     import ray
     from ray import tune
     from ray.tune.schedulers import ASHAScheduler

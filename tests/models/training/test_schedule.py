@@ -1,0 +1,52 @@
+import math
+
+import pytest
+
+from models.training.schedule import SCHEDULES, learning_rate
+from models.training.settings import TrainingSettings
+
+
+def settings(**changes):
+    values = {"tokens": 1000, "tokens_per_step": 10, "sequence_length": 10, "learning_rate": 1.0}
+    return TrainingSettings.model_validate(values | {"warmup_fraction": 0.1} | changes)
+
+
+def test_warm_up_is_a_straight_line():
+    assert [learning_rate(settings(), tokens) for tokens in (0, 25, 50)] == [0.0, 0.25, 0.5]
+
+
+def test_wsd_values():
+    run = settings(schedule="wsd", decay_fraction=0.4)
+    assert learning_rate(run, 100) == learning_rate(run, 600) == 1.0
+    assert learning_rate(run, 700) == pytest.approx(1 - math.sqrt(0.25))
+    assert learning_rate(run, 1000) == 0.0
+
+
+def test_cosine_values():
+    run = settings(schedule="cosine")
+    assert learning_rate(run, 100) == 1.0
+    assert learning_rate(run, 550) == pytest.approx(0.5)
+    assert learning_rate(run, 1000) == pytest.approx(0.0)
+
+
+def test_linear_values():
+    run = settings(schedule="linear")
+    assert learning_rate(run, 550) == pytest.approx(0.5)
+
+
+def test_constant_stays():
+    assert {learning_rate(settings(schedule="constant"), tokens) for tokens in (100, 500, 1000)} == {1.0}
+
+
+@pytest.mark.parametrize("schedule", sorted(SCHEDULES))
+def test_floor_and_bounds(schedule):
+    run = settings(schedule=schedule, final_learning_rate_fraction=0.1)
+    rates = [learning_rate(run, tokens) for tokens in range(0, 1001, 10)]
+    assert max(rates) == 1.0
+    assert min(rates[10:]) >= 0.1 - 1e-12
+    falling = rates[10:]
+    assert all(a >= b - 1e-12 for a, b in zip(falling, falling[1:], strict=False))
+
+
+def test_after_the_budget_it_stays_at_the_end():
+    assert learning_rate(settings(schedule="linear"), 5000) == 0.0
