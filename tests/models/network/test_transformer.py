@@ -204,3 +204,19 @@ def test_a_decoder_learns_a_rule_to_its_floor() -> None:
         optimizer.step()
         optimizer.zero_grad()
     assert 0 <= loss.item() / count.item() < 0.5
+
+
+def test_half_precision_stays_near_full_precision() -> None:
+    model = Transformer(PRESETS["tiny"], seed=0)
+    tokens, labels = (torch.randint(0, 256, (4, 64), generator=torch.Generator().manual_seed(s)) for s in (0, 1))
+    full, _ = model.token_loss(tokens, labels)
+    full.backward()
+    expected = {name: weight.grad.clone() for name, weight in model.named_parameters()}
+    model.zero_grad()
+    half, _ = model.bfloat16().token_loss(tokens, labels)
+    half.backward()
+    assert half.dtype == torch.float32
+    assert half.item() == pytest.approx(full.item(), rel=1e-3)
+    for name, weight in model.named_parameters():
+        assert weight.grad.dtype == torch.bfloat16
+        assert (weight.grad.float() - expected[name]).norm() < 0.05 * expected[name].norm(), name
