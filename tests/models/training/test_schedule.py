@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import pytest
@@ -45,7 +46,7 @@ def test_floor_and_bounds(schedule):
     assert max(rates) == 1.0
     assert min(rates[10:]) >= 0.1 - 1e-12
     falling = rates[10:]
-    assert all(a >= b - 1e-12 for a, b in zip(falling, falling[1:], strict=False))
+    assert all(a >= b - 1e-12 for a, b in itertools.pairwise(falling))
 
 
 def test_after_the_budget_it_stays_at_the_end():

@@ -1,0 +1,148 @@
+"""Ray Train with DeepSpeed on two workers: it learns, commits, survives a kill, and exports what it trained."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from jobs import head
+
+ROOT = Path(__file__).resolve().parents[3]
+LENGTH = 32
+
+DRIVER = """
+import json, sys
+import numpy as np
+sys.path.insert(0, sys.argv[1])
+from jobs.job import connect
+from models.network import PRESETS
+from models.training import TrainingSettings, fit
+from toy_for_fit import Toy, Dies
+
+if __name__ == "__main__":
+    out, kill = sys.argv[2], sys.argv[3] == "kill"
+    connect()
+    settings = TrainingSettings(
+        tokens=60 * 512, tokens_per_step=512, sequence_length=32, micro_batch=4, workers=2, zero_stage=1,
+        learning_rate=1e-2, checkpoint_every_steps=20, validate_every_steps=30, validation_sequences=16,
+        max_failures=1,
+    )
+    seen = []
+    result = fit(PRESETS["tiny"], None, settings, Dies(out) if kill else Toy, Toy, np.ones(256, np.int32), out,
+                 "toy", 1, lambda *told: seen.append(told))
+    record = {"metrics": result.metrics, "checkpoint": result.checkpoint, "steps": result.steps, "told": len(seen)}
+    open(out + "/record.json", "w").write(json.dumps(record))
+"""
+
+TOY = """
+import os, signal
+import numpy as np
+
+class Toy:
+    sequence_length = 32
+
+    def __len__(self):
+        return 5000
+
+    def batch(self, indices):
+        rows = []
+        for index in indices:
+            tokens = np.random.default_rng(int(index)).integers(0, 256, 33)
+            tokens[1::2] = (tokens[:-1:2] * 3 + 1) % 256
+            rows.append(tokens)
+        tokens = np.stack(rows)
+        return {"input_ids": tokens[:, :-1].copy(), "labels": tokens[:, 1:].copy(),
+                "documents": np.zeros((len(rows), 32), np.int64)}
+
+class Dies(Toy):
+    # Kills its process at step 45, once.
+    def __init__(self, out):
+        self.mark = out + "/died"
+
+    def __call__(self):
+        return self
+
+    def batch(self, indices):
+        if max(indices) >= 45 * 16 and max(indices) < 4000 and not os.path.exists(self.mark):
+            open(self.mark, "w").close()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().batch(indices)
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("fit")
+    (directory / "toy_for_fit.py").write_text(TOY)
+    (directory / "driver.py").write_text(DRIVER)
+    with head.running(directory) as running:
+        yield directory, {**os.environ, **running.environment(), "OMP_NUM_THREADS": "1"}
+
+
+def drive(cluster, name, kill=""):
+    directory, environment = cluster
+    out = directory / name
+    out.mkdir(exist_ok=True)
+    environment = {**environment, "PYTHONPATH": f"{ROOT}:{directory}"}
+    command = [sys.executable, str(directory / "driver.py"), str(directory), str(out), kill]
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    losses = {}
+    for line in (out / "metrics.jsonl").read_text().splitlines():
+        values = json.loads(line)
+        if "loss" in values:
+            losses[values["step"]] = values["loss"]
+    return out, json.loads((out / "record.json").read_text()), losses
+
+
+@pytest.fixture(scope="module")
+def whole(cluster):
+    return drive(cluster, "whole")
+
+
+def test_the_loss_goes_down_and_checkpoints_are_committed(whole):
+    out, record, losses = whole
+    assert sorted(losses) == list(range(1, 61))
+    assert losses[60] < losses[1] - 1.0
+    assert record["steps"] == 60
+    assert record["told"] >= 1
+    kept = sorted(path.name for path in (out / "checkpoints").glob("step-*"))
+    assert kept == ["step-00000040", "step-00000060"]
+    assert all((out / "checkpoints" / name / "COMMITTED").exists() for name in kept)
+    assert json.loads(Path(record["checkpoint"], "meta.json").read_text())["world"] == 2
+
+
+def test_a_killed_worker_costs_nothing_but_time(whole, cluster):
+    _, _, undisturbed = whole
+    out, record, losses = drive(cluster, "killed", "kill")
+    assert (out / "died").exists()
+    assert record["metrics"]["resumed_from_step"] == 40
+    assert [losses[step] for step in range(1, 61)] == pytest.approx(
+        [undisturbed[step] for step in range(1, 61)], abs=1e-6
+    )
+
+
+def test_the_export_is_the_trained_network(whole, tmp_path):
+    from safetensors.torch import load_file
+    from tokenizers import Tokenizer, models
+    from transformers import AutoModelForCausalLM
+
+    from models.network import PRESETS, Transformer, export_model
+
+    out, _, _ = whole
+    Tokenizer(models.BPE({"<|endoftext|>": 0, "a": 1}, [])).save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"eos_token": "<|endoftext|>"}))
+    weights = load_file(out / "final/model.safetensors")
+    network = Transformer(PRESETS["tiny"], seed=9)
+    network.load_state_dict(weights, strict=False)
+    export_model(weights, PRESETS["tiny"], str(tmp_path), str(tmp_path / "export"), card="")
+    ids = torch.from_numpy(np.random.default_rng(1).integers(0, 256, (2, LENGTH)))
+    with torch.no_grad():
+        ours = network(ids)
+        theirs = AutoModelForCausalLM.from_pretrained(tmp_path / "export")(ids).logits
+    assert float((ours - theirs).abs().max()) <= 1e-4
