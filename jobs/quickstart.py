@@ -32,24 +32,26 @@ from pipelines import storage
 RECIPES = "jobs/recipes/quickstart"
 SOURCES = "runs/sources"
 
-_RAYS_OWN = re.compile(r"(\[?\d{4}-\d\d-\d\d [\d:,]+(\t(INFO|WARNING)| [IWE] )|Running entrypoint for job )")
-"""Lines of a job's log that stay in its file and off the screen."""
+_RAYS_OWN = re.compile(
+    r"\[?\d{4}-\d\d-\d\d [\d:,]+(\t(INFO|WARNING)| [IWE] )|Running entrypoint for job |(\x1b\[\d+m)?\(\w[^()]* pid=\d+"
+)
+"""Lines of a job's log that stay in its file and off the screen: Ray's, and those of its workers."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One job of the quickstart. Its recipe is `<name>.yaml`, or one that an earlier stage wrote to the output."""
+    """One job of the quickstart. Its recipe is `<name>.yaml`, or the one that an earlier stage writes."""
 
     name: str
     job: str
-    written_recipe: str = ""
+    recipe_of: str = ""
 
 
 STAGES = (
     Stage("curate", "curate"),
     Stage("tokenize", "tokenize"),
     Stage("tune", "tune"),
-    Stage("pretrain", "pretrain", written_recipe="recipe.yaml"),
+    Stage("pretrain", "pretrain", recipe_of="tune"),
     Stage("pretrain-masked", "pretrain"),
     Stage("evaluate", "evaluate"),
     Stage("finetune", "finetune"),
@@ -92,7 +94,7 @@ class Quickstart:
         """The stage's result if this very work was done before."""
         job = submit.load_job(stage.job)
         path = self._recipe(stage)
-        if not path.exists() and stage.written_recipe:
+        if not path.exists() and stage.recipe_of:
             return None
         recipe: Recipe = config.load(job.recipe, path)
         return finished(job, recipe)
@@ -118,7 +120,9 @@ class Quickstart:
         cluster = self._cluster()
         client = submit.connect(cluster.dashboard)
         started = time.time()
-        self._running = submission = submit.submit(client, stage.job, str(self._recipe(stage)))
+        self._running = submission = submit.submit(
+            client, stage.job, str(self._recipe(stage)), variables={"RAY_ADDRESS": cluster.address}
+        )
         print(f"{label}: started as {submission.submission_id}", flush=True)
         log = Path(self.output, "jobs", stage.name, "log.txt")
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -150,8 +154,11 @@ class Quickstart:
         return self.head
 
     def _recipe(self, stage: Stage) -> Path:
-        if stage.written_recipe:
-            return Path(self.output, stage.written_recipe)
+        if stage.recipe_of:
+            written: str = config.load(
+                submit.load_job(stage.recipe_of).recipe, self.recipes / f"{stage.recipe_of}.yaml"
+            ).recipe
+            return Path(written)
         return self.recipes / f"{stage.name}.yaml"
 
     def _record(self, stage: Stage, submission_id: str, ending: Ending, seconds: float, memory: int) -> None:
@@ -260,9 +267,14 @@ def _places(output: str) -> list[tuple[str, str]]:
 
 
 def _next_command(output: str) -> str:
-    recipe = os.path.relpath(storage.checkout() / RECIPES / "generate.yaml")
-    target = os.path.relpath(output) if "://" not in output else output
-    return f"python -m jobs.generate {recipe} output={target}-mine model={storage.join(target, 'export')}"
+    recipe = _near(str(storage.checkout() / RECIPES / "generate.yaml"))
+    return f"python -m jobs.generate {recipe} output={_near(output)}-mine model={_near(storage.join(output, 'export'))}"
+
+
+def _near(location: str) -> str:
+    """A location below the current directory as people type it, else as it is."""
+    here = os.getcwd() + os.sep
+    return location.removeprefix(here)
 
 
 def _kept_head() -> Path:

@@ -18,7 +18,7 @@ import secrets
 import shlex
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -102,9 +102,14 @@ def connect(address: str | None = None) -> JobSubmissionClient:
 
 
 def submit(
-    client: JobSubmissionClient, name: str, recipe: str, overrides: Sequence[str] = (), flags: Sequence[str] = ()
+    client: JobSubmissionClient,
+    name: str,
+    recipe: str,
+    overrides: Sequence[str] = (),
+    flags: Sequence[str] = (),
+    variables: Mapping[str, str] | None = None,
 ) -> Submission:
-    """Send `python -m jobs.NAME RECIPE ...` to the cluster.
+    """Send `python -m jobs.NAME RECIPE ...` to the cluster; `variables` go into all of its processes' environment.
 
     Raises:
         SubmitError: the checkout is too large to send, or a remote cluster would not see the recipe.
@@ -113,9 +118,9 @@ def submit(
     local = is_local(client)
     word = _recipe_word(Path(recipe).resolve(), checkout, local)
     _check_size(checkout)
-    variables = {"RAY_JOB_STOP_WAIT_TIME_S": "120", "PYTHONUNBUFFERED": "1"}
+    environment = {"RAY_JOB_STOP_WAIT_TIME_S": "120", "PYTHONUNBUFFERED": "1", **(variables or {})}
     if local:
-        variables[storage.HOME_VARIABLE] = os.environ.get(storage.HOME_VARIABLE, str(checkout))
+        environment[storage.HOME_VARIABLE] = os.environ.get(storage.HOME_VARIABLE, str(checkout))
     entrypoint = shlex.join(["python", "-m", f"jobs.{name}", word, *overrides, *flags])
     for chatty in ("ray", "ray._private.runtime_env", "ray.dashboard.modules.dashboard_sdk"):
         logging.getLogger(chatty).setLevel(logging.ERROR)
@@ -123,7 +128,7 @@ def submit(
     client.submit_job(
         entrypoint=entrypoint,
         submission_id=submission_id,
-        runtime_env={"working_dir": str(checkout), "excludes": list(EXCLUDES), "env_vars": variables},
+        runtime_env={"working_dir": str(checkout), "excludes": list(EXCLUDES), "env_vars": environment},
         metadata={"stage": name, "recipe": word},
     )
     return Submission(name, submission_id, entrypoint)

@@ -77,7 +77,7 @@ def _reached(summary: dict[str, Any]) -> tuple[str, str, str] | None:
 def _masked(summary: dict[str, Any]) -> tuple[str, str, str] | None:
     task = find(summary["evaluation"]["evaluate"], "fill_mask", "fill_accuracy")
     if task and task["value"] is not None:
-        return "blanks filled right", f"{task['value']:.1%}", _beside(task, "{:.1%}")
+        return "blanks filled right", f"{100 * task['value']:.1f} %", _beside(task, "{:.1f} %", 100)
     training = summary["training"]["pretrain-masked"]
     losses = [row["validation_loss"] for row in (training or {"curve": []})["curve"] if row.get("validation_loss")]
     return ("nats a blank", f"{losses[-1]:.2f}", "") if losses else None
@@ -92,8 +92,8 @@ def _translator(summary: dict[str, Any]) -> tuple[str, str, str] | None:
     return "translator, chrF++", f"{task['value']:.1f}", before + _beside(task, "{:.1f}")
 
 
-def _beside(task: dict[str, Any], form: str) -> str:
-    return ", ".join(f"{name} {form.format(value)}" for name, value in (task.get("baselines") or {}).items())
+def _beside(task: dict[str, Any], form: str, scale: float = 1) -> str:
+    return ", ".join(f"{name} {form.format(scale * value)}" for name, value in (task.get("baselines") or {}).items())
 
 
 def _cost(summary: dict[str, Any]) -> tuple[str, str, str] | None:

@@ -8,6 +8,7 @@ from jobs.reporting.charts import Level, Point, Series, curves, points
 from jobs.reporting.markup import Html, clock, count, join, short, table, tag
 
 _HALF = 480.0
+_CEILING = "solution"
 _TASKS = {
     "held_out": "Held-out text",
     "fill_mask": "Blanks filled in (masked model)",
@@ -60,7 +61,7 @@ def tuning(summary: dict[str, Any]) -> Html | None:
     ]
     head = ["", *(key.replace("_", " ") for key in settings), "bits a byte", "tokens", ""]
     stopped = sum(_stopped(trial) for trial in trials)
-    lede = f"{len(trials)} trials on a proxy; {stopped} were stopped early (hollow), the chosen one is ringed."
+    lede = f"{len(trials)} trials on a proxy, {stopped} of them stopped early (hollow); the chosen one is ringed."
     return join(
         [
             tag("p", lede),
@@ -148,7 +149,7 @@ def _row(key: tuple[str, str, str], by_model: dict[str, dict[str, Any]], columns
     first = next(iter(by_model.values()))
     compared = ", ".join(f"{_words(name)} {_figure(value)}" for name, value in _beside(first).items())
     name = _TASKS.get(task, _words(task)) + ("" if group == "all" else f": {_words(group)}")
-    arrow = "" if first.get("higher_is_better", True) else " ↓"
+    arrow = "" if first.get("higher_is_better", True) or task == "bias" else " ↓"
     cells = [_cell(by_model.get(column)) for column in columns]
     about = join([tag("strong", name), tag("div", _words(metric) + arrow, class_="quiet")])
     return [about, compared or "–", *cells, count(max(figure["n"] for figure in by_model.values()))]
@@ -208,7 +209,7 @@ def _cell(figure: dict[str, Any] | None) -> Html | str:
     if figure is None or figure["value"] is None:
         return "–"
     error = figure.get("stderr") or 0.0
-    others = [value for value in _beside(figure).values() if value is not None]
+    others = [value for name, value in _beside(figure).items() if value is not None and name != _CEILING]
     sign = 1 if figure.get("higher_is_better", True) else -1
     beyond = bool(others) and all(sign * (figure["value"] - other) > error for other in others)
     beyond = beyond and figure["task"] != "bias"
