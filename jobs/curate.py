@@ -30,14 +30,11 @@ class Curate(Job[CurateRecipe]):
     def inputs(self, recipe: CurateRecipe) -> dict[str, str]:
         """Each source's files by place, size and time, and the language model."""
         units = _units(recipe)
-        model = recipe.language.model
         found = {
             source.name: storage.fingerprint([unit.files for unit in units if unit.source == number])
             for number, source in enumerate(recipe.sources)
         }
-        if not storage.exists(model):
-            raise InputError(f"{model}: no language model; jobs.fetch puts lid.176.ftz there")
-        return {**found, "language model": storage.file_fingerprint(model)}
+        return {**found, "language model": storage.file_fingerprint(recipe.language.model)}
 
     def plan(self, recipe: CurateRecipe) -> Plan:
         """The units of each source."""
@@ -72,6 +69,9 @@ class Curate(Job[CurateRecipe]):
 
 
 def _units(recipe: CurateRecipe) -> list[Unit]:
+    model = recipe.language.model
+    if not storage.exists(model):
+        raise InputError(f"{model}: no language model; jobs.fetch puts lid.176.ftz there")
     try:
         return plan(recipe)
     except FileNotFoundError as error:

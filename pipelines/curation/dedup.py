@@ -54,8 +54,8 @@ def find_duplicates(units: list[Unit], documents: int, place: Workspace, key: st
 def _through_ray(units: list[Unit], buckets: int, place: Workspace, key: str) -> int:
     import ray
 
-    rows = [pa.table({"unit": [unit.name], "decisions": [place.decisions(unit)]}) for unit in units]
-    keys = ray.data.from_arrow(rows).map_batches(
+    rows = [{"unit": unit.name, "decisions": place.decisions(unit)} for unit in units]
+    keys = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
         partial(_read_keys, buckets=buckets), batch_size=1, batch_format="pyarrow", num_cpus=1
     )
     losers = keys.groupby("bucket", num_partitions=min(buckets, 200)).map_groups(losers_of, batch_format="pyarrow")

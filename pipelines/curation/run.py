@@ -160,10 +160,10 @@ def _rows(name: str, worker: type[Any], arguments: dict[str, Any], units: list[U
     import ray
     from ray.data import ActorPoolStrategy
 
-    tables = [pa.table({"unit": [unit.to_json()]}) for unit in units]
+    rows = [{"unit": unit.to_json()} for unit in units]
     # As many workers as there are CPUs now; an autoscaling cluster is asked for more while units wait.
     first = max(1, min(len(units), int(ray.cluster_resources().get("CPU", 1))))
-    dataset = ray.data.from_arrow(tables).map_batches(
+    dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
         worker,
         fn_constructor_kwargs=arguments,
         batch_size=1,

@@ -164,6 +164,7 @@ def test_the_job(settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
         ("sources.0.rules=[gopher_qualty]", "gopher_qualty"),
         ("sources.1.name=rows", "two sources have the name rows"),
         ("language.kep={}", "keep"),
+        ("language.model=/nowhere/lid.ftz", "/nowhere/lid.ftz"),
     ],
 )
 def test_a_wrong_recipe_is_one_message_and_status_2(settings, tmp_path: Path, capsys, change: str, message: str):
