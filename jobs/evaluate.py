@@ -75,16 +75,8 @@ class Evaluate(Job[EvaluateRecipe]):
         from models.evaluation import evaluation
         from models.evaluation.rows import RowError
 
-        connect()
-        shown: list[Progress] = []
-
-        def progress(done: float, total: float) -> None:
-            if not shown:
-                shown.append(Progress("evaluate", total, "requests"))
-            shown[0].update(done)
-
         try:
-            results = evaluation.evaluate(
+            planned = evaluation.Evaluation(
                 recipe.model,
                 recipe.tasks,
                 recipe.data,
@@ -93,10 +85,12 @@ class Evaluate(Job[EvaluateRecipe]):
                 recipe.yardsticks,
                 recipe.run,
                 recipe.seed,
-                progress,
             )
         except RowError as error:
             raise InputError(str(error)) from error
+        connect()
+        shown = Progress("evaluate", sum(map(len, planned.requests.values())), "requests")
+        results = planned.run(lambda done, _: shown.update(done))
         figures = evaluation.figures(results)
         location = storage.join(recipe.run_directory, "results.json")
         for name, result in results.items():

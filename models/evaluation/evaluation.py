@@ -20,18 +20,8 @@ Progress = Callable[[float, float], None]
 """Told how many requests are answered, and of how many."""
 
 
-def evaluate(
-    model: str,
-    tasks: Sequence[TaskSettings],
-    data: str,
-    tokens: str | None = None,
-    masked_model: str | None = None,
-    yardsticks: YardstickSettings | None = None,
-    run: RunSettings | None = None,
-    seed: int = 1234,
-    progress: Progress | None = None,
-) -> dict[str, TaskResult]:
-    """Task name -> its result.
+class Evaluation:
+    """Tasks read and turned into requests; `run` asks the model.
 
     Args:
         model: directory of the causal model in Hugging Face format.
@@ -40,26 +30,42 @@ def evaluate(
         tokens: token store of the held-out text and of the yardsticks.
         masked_model: directory of the encoder that `fill_mask` is about.
         yardsticks: the n-gram models; trained where there is a token store.
-        run: how requests are run; Ray must be connected.
+        run: how requests are run.
         seed: every random choice comes from it.
-        progress: called as answers come in.
 
     Raises:
         RowError: a task file is missing or a row does not fit.
         ValueError: a task twice, fill_mask without an encoder, or a store of another tokenizer.
     """
-    run, yardsticks = run or RunSettings(), yardsticks or YardstickSettings()
-    _check(tasks, masked_model)
-    context = prepare(model, data, tokens, seed, run.max_context)
-    made = {settings.task: TASKS[settings.task](settings, context) for settings in tasks}
-    asked = {name: task.requests() for name, task in made.items()}
-    requests = [request for each in asked.values() for request in each]
-    with ThreadPoolExecutor(max_workers=1) as beside:
-        trained = beside.submit(_yardsticks, context.store, context.start, yardsticks)
+
+    def __init__(
+        self,
+        model: str,
+        tasks: Sequence[TaskSettings],
+        data: str,
+        tokens: str | None = None,
+        masked_model: str | None = None,
+        yardsticks: YardstickSettings | None = None,
+        run: RunSettings | None = None,
+        seed: int = 1234,
+    ) -> None:
+        _check(tasks, masked_model)
+        self.model, self.masked_model = model, masked_model
+        self.settings, self.yardsticks = run or RunSettings(), yardsticks or YardstickSettings()
+        self.context = prepare(model, data, tokens, seed, self.settings.max_context)
+        self.tasks = {each.task: TASKS[each.task](each, self.context) for each in tasks}
+        self.requests = {name: task.requests() for name, task in self.tasks.items()}
+
+    def run(self, progress: Progress | None = None) -> dict[str, TaskResult]:
+        """Task name -> its result. Ray must be connected; the yardsticks are trained while the actors answer."""
+        requests = [request for each in self.requests.values() for request in each]
         told = (lambda done: progress(done, len(requests))) if progress else None
-        answers = runner.answer_all(requests, model, masked_model, run, told)
-        context.yardsticks.update(trained.result())
-    return {name: made[name].score(part) for name, part in _parts(asked, answers).items()}
+        store, context = self.context.store, self.context
+        with ThreadPoolExecutor(max_workers=1) as beside:
+            trained = beside.submit(_yardsticks, store, context.start, self.yardsticks)
+            answers = runner.answer_all(requests, self.model, self.masked_model, self.settings, told)
+            context.yardsticks.update(trained.result())
+        return {name: self.tasks[name].score(part) for name, part in _parts(self.requests, answers).items()}
 
 
 def prepare(model: str, data: str, tokens: str | None, seed: int, max_context: int | None = None) -> Context:
