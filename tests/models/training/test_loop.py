@@ -159,8 +159,8 @@ def test_prefetch_keeps_the_order_and_raises_in_place():
             raise ValueError("three")
         return index
 
-    seen = []
-    with pytest.raises(ValueError, match="three"), Prefetch(make, 0, 6) as items:
-        for item in items:
-            seen.append(item)
-    assert seen == [0, 1, 2]
+    with Prefetch(make, 0, 6) as items:
+        each = iter(items)
+        assert [next(each) for _ in range(3)] == [0, 1, 2]
+        with pytest.raises(ValueError, match="three"):
+            next(each)
