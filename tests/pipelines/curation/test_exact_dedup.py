@@ -38,6 +38,9 @@ def test_losers_are_all_but_the_smallest_id_of_each_text(texts: list[str], bucke
         if name != best[text]
     }
     assert lost(table, buckets) == expected
+    losers = {position for _, position, _ in expected}
+    survivors = table.filter(pa.array([position not in losers for position in range(table.num_rows)], pa.bool_()))
+    assert lost(survivors, buckets) == set()
     order = list(range(table.num_rows))
     shuffler.shuffle(order)
     assert lost(table.take(pa.array(order, pa.int64())), buckets) == expected
