@@ -17,6 +17,10 @@ class TaskSettings(BaseModel, extra="forbid", frozen=True):
         ge=2,
         description="held_out, fill_mask: tokens scored at once, as long as in training; max_tokens if none",
     )
+    start_alone: bool = Field(
+        default=False,
+        description="held_out: BOS predicts the first token and is not shown to the others, for models trained without",
+    )
     max_new_tokens: int = Field(default=32, ge=1, description="tokens generated for an item")
     instruction: str = Field(
         default="Translate to {language}: {text}",

@@ -60,11 +60,11 @@ class HeldOut(Task):
 
     def requests(self) -> list[Request]:
         """The windows of all documents."""
-        return [request for row in self.rows for request in windows(row["tokens"], self.window, self.context.start)]
+        return [request for row in self.rows for request in self._windows(row)]
 
     def score(self, answers: Sequence[Answer]) -> TaskResult:
         """Bits per byte over all documents and by source, beside the yardsticks and the uniform distribution."""
-        counts = [-(-len(row["tokens"]) // self.window) for row in self.rows]
+        counts = [len(self._windows(row)) for row in self.rows]
         parts = np.split(np.array([-a.loglikelihood for a in answers]), np.cumsum(counts)[:-1])
         nats = [max(0.0, float(part.sum())) for part in parts]
         documents = [row["tokens"] for row in self.rows]
@@ -91,6 +91,9 @@ class HeldOut(Task):
         ]
         return TaskResult(figures, samples)
 
+    def _windows(self, row: rows.Row) -> list[Request]:
+        return windows(row["tokens"], self.window, self.context.start, self.settings.start_alone)
+
     def _figure(self, group: str, at: list[int], nats: list[float], theirs: dict[str, list[float]]) -> TaskFigure:
         sizes = [self.rows[i]["bytes"] for i in at]
         tokens = sum(len(self.rows[i]["tokens"]) for i in at)
@@ -99,9 +102,9 @@ class HeldOut(Task):
             name: BitsPerByte().compute([values[i] for i in at], sizes).value for name, values in theirs.items()
         }
         trained = "".join(f"|{name}:{m.tokens}-tokens" for name, m in self.context.yardsticks.items())
-        note = (
-            f"prefix:bos|end:unscored|window:{self.window}|context:1|first:{self.settings.max_tokens}-tokens{trained}"
-        )
+        prefix = "bos-alone" if self.settings.start_alone else "bos"
+        first = f"first:{self.settings.max_tokens}-tokens"
+        note = f"prefix:{prefix}|end:unscored|window:{self.window}|context:1|{first}{trained}"
         ours = [nats[i] for i in at]
         return self.figure("bits_per_byte", ours, sizes, group, chance, baselines, note=note)
 
@@ -144,14 +147,18 @@ class FillMask(HeldOut):
         return TaskResult([figure], samples)
 
 
-def windows(tokens: npt.NDArray[Any], length: int, start: int) -> list[Request]:
+def windows(tokens: npt.NDArray[Any], length: int, start: int, alone: bool = False) -> list[Request]:
     """Requests that together score every token of a document once.
 
     Args:
         tokens: of the document, without its end.
         length: tokens predicted at once at most.
         start: what stands before the first.
+        alone: whether `start` is in the first token's context only.
     """
+    if alone and len(tokens):
+        first = Request("loglikelihood", [start], [int(tokens[0])])
+        return [first, *windows(tokens[1:], length, int(tokens[0]))]
     whole = [start, *(int(t) for t in tokens)]
     return [
         Request("loglikelihood", whole[at : at + 1], whole[at + 1 : at + 1 + length])

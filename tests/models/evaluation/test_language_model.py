@@ -89,6 +89,15 @@ def test_windows_score_every_token_once_and_add_up(language_model: LanguageModel
     assert total == pytest.approx(sum(reference(language_model, part) for part in parts), abs=1e-3)
 
 
+def test_the_start_can_stand_alone(language_model: LanguageModel) -> None:
+    tokens = rng.integers(16, 300, 20).tolist()
+    parts = windows(np.array(tokens), 32, 0, alone=True)
+    assert [t for part in parts for t in part.continuation] == tokens
+    total = sum(a.loglikelihood for a in answer(language_model, parts))
+    first, rest = Request("loglikelihood", [0], tokens[:1]), Request("loglikelihood", tokens[:1], tokens[1:])
+    assert total == pytest.approx(reference(language_model, first) + reference(language_model, rest), abs=1e-3)
+
+
 def test_continuations_beyond_the_positions_are_windowed_too(model_directory: str) -> None:
     short = LanguageModel(model_directory, max_context=16)
     tokens = rng.integers(16, 300, 40).tolist()
