@@ -50,7 +50,7 @@ def contents(output: Path) -> dict[str, bytes]:
     return {str(path.relative_to(output)): path.read_bytes() for path in parts if path.is_file()}
 
 
-def test_a_run_its_account_and_its_resumption(settings, tmp_path: Path):
+def test_a_run_its_account_and_its_resumption(settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     output = tmp_path / "out"
     result = curate(settings, str(output))
     funnel, whole = result["funnel"], contents(output)
@@ -97,11 +97,10 @@ def test_a_run_its_account_and_its_resumption(settings, tmp_path: Path):
     back = curate(settings, str(output))
     assert (back["funnel"], contents(output)) == (funnel, whole)
     _explains(output)
+    _many_buckets_find_what_one_finds(settings, output, monkeypatch)
 
 
-def test_many_buckets_find_what_one_finds(settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    output = tmp_path / "out"
-    curate(settings, str(output))
+def _many_buckets_find_what_one_finds(settings, output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place, lists = Workspace(str(output)), sorted((output / "work" / "curate" / "duplicates").rglob("*.parquet"))
     assert len(lists) == 2
     monkeypatch.setattr(dedup, "KEYS_A_BUCKET", 3)
