@@ -124,13 +124,13 @@ def _position(place: list[Any], part: str, word: str) -> int:
 
 
 def _explain(schema: type[BaseModel], problem: Any, path: str) -> str:
-    location = [part for part in problem["loc"] if not (isinstance(part, str) and part.startswith("function-"))]
-    key = ".".join(str(part) for part in location) or "(the whole recipe)"
+    parts, models = _walk(schema, problem["loc"])
+    key = ".".join(str(part) for part in parts) or "(the whole recipe)"
     kind = problem["type"]
     if kind == "extra_forbidden":
-        known = _keys_at(schema, location[:-1])
-        near = difflib.get_close_matches(str(location[-1]), known, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else f"; known keys: {', '.join(sorted(known))}"
+        known = [name for model in models for name in model.model_fields]
+        near = difflib.get_close_matches(str(parts[-1]), known, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else f"; known keys: {', '.join(sorted(set(known)))}"
         return f"{path}: {key}: unknown key{hint}"
     if kind == "missing":
         return f"{path}: {key}: missing"
@@ -139,18 +139,32 @@ def _explain(schema: type[BaseModel], problem: Any, path: str) -> str:
     return f"{path}: {key}: {problem['msg'].removeprefix('Value error, ')}{shown}"
 
 
-def _keys_at(schema: type[BaseModel], location: Sequence[Any]) -> list[str]:
-    """Keys that the settings at this place know, following lists, optionals and unions."""
-    models: list[type[BaseModel]] = [schema]
-    for part in location:
-        following: list[type[BaseModel]] = []
-        for model in models:
-            field = model.model_fields.get(str(part))
-            if field is not None:
-                following.extend(_models_in(field.annotation))
-        if following:
-            models = following
-    return [name for model in models for name in model.model_fields]
+def _walk(schema: type[BaseModel], location: Sequence[Any]) -> tuple[list[Any], list[type[BaseModel]]]:
+    """A problem's place as the recipe spells it, and the settings that hold its last key.
+
+    Pydantic's places also name a union's member by its tag and validators by their function: neither is a key.
+    """
+    parts: list[Any] = []
+    holders: list[type[BaseModel]] = [schema]
+    models = holders
+    for position, part in enumerate(location):
+        if isinstance(part, int):
+            parts.append(part)
+            continue
+        fields = [model.model_fields[part] for model in models if part in model.model_fields]
+        if fields:
+            parts.append(part)
+            holders, models = models, [inner for field in fields for inner in _models_in(field.annotation)]
+        elif tagged := [model for model in models if _has_tag(model, part)]:
+            models = tagged
+        elif position == len(location) - 1 and not part.startswith("function-"):
+            parts.append(part)
+            holders = models
+    return parts, holders
+
+
+def _has_tag(model: type[BaseModel], tag: str) -> bool:
+    return any(tag in typing.get_args(field.annotation) for field in model.model_fields.values())
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

@@ -15,6 +15,7 @@ import argparse
 import json
 import logging
 import os
+import re
 import secrets
 import sys
 import time
@@ -131,7 +132,7 @@ def fingerprint(job: Job[R], recipe: R, inputs: dict[str, str]) -> str:
 
 
 def finished(job: Job[R], recipe: R) -> Result | None:
-    """The result of this very work if it was done before, else None."""
+    """The result of this very work if it was done before and its outputs are still there, else None."""
     location = storage.join(recipe.run_directory, "result.json")
     if not storage.exists(location):
         return None
@@ -140,7 +141,8 @@ def finished(job: Job[R], recipe: R) -> Result | None:
         current = fingerprint(job, recipe, job.inputs(recipe))
     except InputError:
         return None
-    return result if result.fingerprint == current else None
+    whole = all(storage.exists(location) for location in result.outputs.values())
+    return result if whole and result.fingerprint == current else None
 
 
 def authenticate() -> None:
@@ -159,8 +161,16 @@ def connect() -> None:
     """Join the Ray cluster that RAY_ADDRESS names, else start a local one."""
     import ray
 
-    if not ray.is_initialized():
-        ray.init(log_to_driver=True, logging_level=logging.WARNING)
+    if ray.is_initialized():
+        return
+    ray.init(log_to_driver=True, logging_level=logging.WARNING)
+    import ray.data
+
+    # Our own progress lines say what Ray Data's plans and bars would.
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
 
 
 def main(job: Job[Any], arguments: Sequence[str] | None = None) -> int:
@@ -188,19 +198,20 @@ def main(job: Job[Any], arguments: Sequence[str] | None = None) -> int:
         return 1
     except Exception as error:
         traceback.print_exc()
-        print(f"jobs.{job.name}: failed: {type(error).__name__}: {error}", file=sys.stderr)
+        message = f"{type(error).__name__}: {_last_line(error)}"
+        print(f"jobs.{job.name}: failed: {message}", file=sys.stderr)
         if options.json:
-            failed: dict[str, Any] = {
-                "job": job.name,
-                "status": "failed",
-                "outputs": {},
-                "metrics": {},
-                "seconds": None,
-            }
-            print(json.dumps({**failed, "error": f"{type(error).__name__}: {error}"}))
+            failed: dict[str, Any] = {"outputs": {}, "metrics": {}, "seconds": None, "error": message}
+            print(json.dumps({"job": job.name, "status": "failed", **failed}))
         return 1
     _show(result, options.json)
     return 0
+
+
+def _last_line(error: Exception) -> str:
+    """What an error says in the end: Ray's carry a worker's whole coloured traceback before it."""
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip().splitlines()
+    return lines[-1].strip() if lines else ""
 
 
 def _arguments(job: Job[Any], arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -251,7 +251,7 @@ def _read_records(output: str) -> dict[str, dict[str, Any]]:
 
 
 def _failure(stage: Stage, ending: Ending, log: Path) -> str:
-    last = "\n".join(f"  {line}" for line in ending.last_lines[-10:])
+    last = "\n".join(f"  {line}" for line in ending.last_lines[-3:])
     return (
         f"stage {stage.name} ended {ending.status} (exit code {ending.exit_code}); its last lines:\n{last}\n"
         f"the whole log: {log}\nput right what it says and run it again: finished stages are kept"
