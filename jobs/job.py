@@ -192,6 +192,8 @@ def main(job: Job[Any], arguments: Sequence[str] | None = None) -> int:
         _show(result, options.json)
         return 0
     try:
+        if options.force:
+            storage.remove(recipe.run_directory)
         result = _run(job, recipe)
     except InputError as error:
         print(f"jobs.{job.name}: {error}", file=sys.stderr)

@@ -21,7 +21,9 @@ _TEST_TENTH = 26  # of 256 hash values: one in ten
 
 
 def write(archives: Archives, directory: Path) -> list[Part]:
-    """Write `pairs/en-fr.{train,test}.jsonl`: id, source, en, fr.
+    """Write `pairs/en-fr.{train,test}.jsonl` (id, source, en, fr) and `parallel/en-fr.jsonl` (id, text).
+
+    The parallel text is the train pairs as documents of two lines, each under its language's name.
 
     A pair's split is decided by the hash of its English words, so no source text stands on both sides, however it
     is capitalised or punctuated. The test side has one translation for each source text.
@@ -47,12 +49,29 @@ def write(archives: Archives, directory: Path) -> list[Part]:
                 rows[split].append({"id": f"{package}/{identity}", "source": package, "en": english, "fr": french})
                 counts[split][package] += 1
     licence = "; ".join(f"{package} {licence}" for package, (licence, _) in _CATALOGUES.items())
+    trained = sorted(rows["train"], key=lambda row: row["id"])
+    parallel = ({"id": r["id"], "text": f"English: {r['en']}\nFrench: {r['fr']}"} for r in trained)
+    documents = write_rows(directory / "parallel" / "en-fr.jsonl", parallel)
+    packages = ", ".join(_CATALOGUES)
+    return [
+        Part("parallel", "parallel/en-fr.jsonl", "jsonl", packages, licence, documents, note="the pairs' train side"),
+        *_splits(directory, rows, counts, packages, licence),
+    ]
+
+
+def _splits(
+    directory: Path,
+    rows: dict[str, list[dict[str, str]]],
+    counts: dict[str, Counter[str]],
+    packages: str,
+    licence: str,
+) -> list[Part]:
     return [
         Part(
             f"pairs-{split}",
             f"pairs/en-fr.{split}.jsonl",
             "pairs",
-            ", ".join(_CATALOGUES),
+            packages,
             licence,
             write_rows(directory / "pairs" / f"en-fr.{split}.jsonl", sorted(each, key=lambda row: row["id"])),
             counts=dict(counts[split]),

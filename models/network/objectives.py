@@ -32,13 +32,17 @@ class Objective(Protocol):
 
 @dataclass(frozen=True)
 class Causal:
-    """Predict the next token, within a document."""
+    """Predict the next token, within a document.
+
+    An input belongs to the document of the token it predicts. So `<|endoftext|>` is the last label of the document
+    that it ends and the first input of the one that follows: a document's first token is learned too, from nothing
+    but the mark that generation and scoring start with.
+    """
 
     def __call__(self, tokens: NDArray, documents: NDArray, seed: int, sample_id: int) -> Sample:
-        """Inputs are tokens[:-1], labels tokens[1:] except across a document's end."""
-        tokens, documents = np.asarray(tokens, np.int64), np.asarray(documents, np.int64)
-        labels = np.where(documents[1:] == documents[:-1], tokens[1:], IGNORE)
-        return tokens[:-1].copy(), labels, documents[:-1].copy()
+        """Inputs are tokens[:-1], labels tokens[1:], documents those of the labels."""
+        tokens, documents = np.array(tokens, np.int64), np.array(documents, np.int64)
+        return tokens[:-1], tokens[1:], documents[1:]
 
 
 @dataclass(frozen=True)
