@@ -1,0 +1,1 @@
+"""The network, and what is done to it: training, tuning, evaluation, finetuning."""

@@ -1,0 +1,1 @@
+"""What runs over documents: curation, and tokens."""

@@ -53,4 +53,6 @@ def test_no_module_outgrows_its_idea() -> None:
 
 
 def test_no_module_is_called_utils() -> None:
-    assert [p for room in ROOMS for p in modules(room) if p.stem in {"utils", "util", "helpers", "common", "misc"}] == []
+    assert [
+        p for room in ROOMS for p in modules(room) if p.stem in {"utils", "util", "helpers", "common", "misc"}
+    ] == []
