@@ -121,7 +121,11 @@ class Quickstart:
         client = submit.connect(cluster.dashboard)
         started = time.time()
         self._running = submission = submit.submit(
-            client, stage.job, str(self._recipe(stage)), variables={"RAY_ADDRESS": cluster.address}
+            client,
+            stage.job,
+            str(self._recipe(stage)),
+            variables={"RAY_ADDRESS": cluster.address},
+            label=stage.name,
         )
         print(f"{label}: started as {submission.submission_id}", flush=True)
         log = Path(self.output, "jobs", stage.name, "log.txt")

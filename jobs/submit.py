@@ -108,8 +108,18 @@ def submit(
     overrides: Sequence[str] = (),
     flags: Sequence[str] = (),
     variables: Mapping[str, str] | None = None,
+    label: str | None = None,
 ) -> Submission:
-    """Send `python -m jobs.NAME RECIPE ...` to the cluster; `variables` go into all of its processes' environment.
+    """Send `python -m jobs.NAME RECIPE ...` to the cluster.
+
+    Args:
+        client: of the cluster.
+        name: the job's module.
+        recipe: its recipe's path.
+        overrides: `key=value` words.
+        flags: as `--force`.
+        variables: go into the environment of all the job's processes.
+        label: begins the submission id (default: the recipe's name).
 
     Raises:
         SubmitError: the checkout is too large to send, or a remote cluster would not see the recipe.
@@ -124,7 +134,7 @@ def submit(
     entrypoint = shlex.join(["python", "-m", f"jobs.{name}", word, *overrides, *flags])
     for chatty in ("ray", "ray._private.runtime_env", "ray.dashboard.modules.dashboard_sdk"):
         logging.getLogger(chatty).setLevel(logging.ERROR)
-    submission_id = f"{Path(recipe).stem}-{time.strftime('%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+    submission_id = f"{label or Path(recipe).stem}-{time.strftime('%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     client.submit_job(
         entrypoint=entrypoint,
         submission_id=submission_id,
