@@ -99,7 +99,10 @@ class Tune(Job[TuneRecipe]):
         search, target = recipe.search, recipe.target
         store = TokenStore(target.tokens)
         if store.vocabulary_size > search.proxy.vocabulary_size:
-            raise InputError(f"{target.tokens}: {store.vocabulary_size:,} token ids do not fit the model's vocabulary")
+            raise InputError(
+                f"{target.tokens}: {store.vocabulary_size:,} token ids do not fit search.proxy.vocabulary_size "
+                f"{search.proxy.vocabulary_size:,}"
+            )
         job.connect()
         records = storage.join(recipe.run_directory, "ray")
         storage.remove(records)

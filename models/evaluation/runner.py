@@ -89,8 +89,6 @@ def answer_all(
 
     run = run or RunSettings()
     planned = batches(requests, run.token_budget)
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
     rows = [{"batch": _packed(batch)} for batch in planned]
     dataset = ray.data.from_items(rows, override_num_blocks=min(len(rows), _MOST_BLOCKS))
     dataset.set_name("evaluation")

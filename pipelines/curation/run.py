@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -35,7 +34,6 @@ def curate(settings: CurationSettings, output: str, report: Report = lambda done
         raise FileNotFoundError(f"{settings.language.model}: no such language model (lid.176.ftz is expected)")
     hashes = Hashes(settings, storage.file_fingerprint(settings.language.model))
     seconds: dict[str, float] = {}
-    _quiet()
 
     started = time.monotonic()
     todo = [unit for unit in units if place.done("decide", unit.name, hashes.decide(unit)) is None]
@@ -202,13 +200,3 @@ def _remove_others(place: Workspace, units: list[Unit]) -> None:
         for location in storage.expand(storage.join(place.output, folder)):
             if location.endswith(".parquet") and location not in planned:
                 storage.remove(location)
-
-
-def _quiet() -> None:
-    """Ray Data's bars and plans give way to one progress line."""
-    import ray
-
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
-    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any, TypeVar
@@ -35,10 +34,6 @@ class OnRay:
     def _dataset(self, name: str, function: Callable[[Unit], pa.Table], units: Sequence[Unit]) -> Any:
         import ray
 
-        # The job prints its own progress; Ray Data's notes about bars and plans would bury it.
-        ray.data.DataContext.get_current().enable_progress_bars = False
-        logging.getLogger("ray.data").setLevel(logging.WARNING)
-        logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
         plan = pa.Table.from_pylist([asdict(unit) for unit in units])
         dataset = ray.data.from_arrow([plan.slice(row, 1) for row in range(len(plan))])
         dataset.set_name(name)
