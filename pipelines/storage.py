@@ -39,6 +39,12 @@ def resolve(location: str) -> str:
     return os.path.normpath(os.path.join(home, location))
 
 
+def below_home(location: str) -> str:
+    """A location as a person at the home would write it: relative where it lies below the home."""
+    home = os.environ.get(HOME_VARIABLE) or os.getcwd()
+    return location.removeprefix(home.rstrip("/") + "/")
+
+
 Location = Annotated[str, AfterValidator(resolve)]
 """A recipe's path or URI; relative ones are resolved when the recipe is read."""
 

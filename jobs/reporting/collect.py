@@ -71,7 +71,7 @@ def collect(location: str, sources: str) -> dict[str, Any]:
         "version": 1,
         "title": "from raw text to an evaluated model",
         "created_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "location": location,
+        "location": storage.below_home(location),
         "sources": _sources(run),
         "funnel": run.json("jobs.curate", "jobs", "curate", "funnel.json"),
         "tokens": run.json("jobs.tokenize", "jobs", "tokenize", "tokens.json"),
