@@ -59,10 +59,7 @@ def start(home: Path, cpus: int | None = None, object_store_bytes: int = 1_000_0
         RuntimeError: it did not come up, with the end of its log.
     """
     state = home / ".ray"
-    state.mkdir(parents=True, exist_ok=True)
-    temp_dir = str(state / "tmp")
-    if len(temp_dir) > _LONGEST_TEMP_DIR:
-        temp_dir = tempfile.mkdtemp(prefix="gw-")
+    temp_dir = session_directory(state)
     token_file = state / "token"
     descriptor = os.open(token_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
@@ -101,6 +98,14 @@ def start(home: Path, cpus: int | None = None, object_store_bytes: int = 1_000_0
         stop(head)
         raise
     return head
+
+
+def session_directory(state: Path) -> str:
+    """A new directory for a Ray session: below `state`, or, where that is too long a path for sockets, in /tmp."""
+    state.mkdir(parents=True, exist_ok=True)
+    if len(str(state)) + len("/tmp-12345678") <= _LONGEST_TEMP_DIR:
+        return tempfile.mkdtemp(prefix="tmp-", dir=state)
+    return tempfile.mkdtemp(prefix="gw-")
 
 
 def stop(head: Head) -> None:

@@ -12,23 +12,27 @@ Exit status: 0 done, 1 failed, 2 the recipe or the arguments are wrong.
 from __future__ import annotations
 
 import argparse
+import atexit
 import json
 import logging
 import os
 import re
 import secrets
+import shutil
 import sys
 import time
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, Field
 
 from jobs import config
 from jobs.config import RecipeError
+from jobs.head import session_directory
 from pipelines import storage
 from pipelines.storage import Location
 
@@ -158,12 +162,16 @@ def authenticate() -> None:
 
 
 def connect() -> None:
-    """Join the Ray cluster that RAY_ADDRESS names, else start a local one."""
+    """Join the Ray cluster that RAY_ADDRESS names, else start a local one that ends with this process."""
     import ray
 
     if ray.is_initialized():
         return
-    ray.init(log_to_driver=True, logging_level=logging.WARNING)
+    local: dict[str, Any] = {}
+    if "RAY_ADDRESS" not in os.environ:
+        local["_temp_dir"] = session_directory(Path(storage.resolve("runs/.ray")))
+        atexit.register(_end_local, local["_temp_dir"])
+    ray.init(log_to_driver=True, logging_level=logging.WARNING, **local)
     import ray.data
 
     # Our own progress lines say what Ray Data's plans and bars would.
@@ -171,6 +179,14 @@ def connect() -> None:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+
+
+def _end_local(temp_dir: str) -> None:
+    """Stop this process's own cluster, and remove its session files."""
+    import ray
+
+    ray.shutdown()
+    shutil.rmtree(temp_dir, ignore_errors=True)
 
 
 def main(job: Job[Any], arguments: Sequence[str] | None = None) -> int:
