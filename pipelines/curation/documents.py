@@ -80,8 +80,9 @@ REJECT_SCHEMA = pa.schema(
         *PROVENANCE,
     ]
 )
-"""One row for each removed document. `detail` is the kept document's id for duplicates, an error's words for
-unreadable records; `bytes` is UTF-8 text where there was text, else the record's size."""
+"""One row for each removed document. `detail` is the kept document's id for duplicates, the identified language for
+documents in other ones, an error's words for unreadable records; `bytes` is UTF-8 text where there was text, else the
+record's size."""
 
 
 def excerpt(text: str | bytes | None) -> str:

@@ -131,7 +131,8 @@ def decide(unit: Unit, settings: CurationSettings, place: Workspace, stage_hash:
                 verdict = judge_language(language, score, keep) or judge(text, language, Signals(*values), rules)
                 if isinstance(verdict, Rejection):
                     size = len(text.encode())
-                    rejects.add(_reject(name, url, source.name, verdict, excerpt(text), "", size, file, row))
+                    detail = f"identified as {language or 'no language'}" if verdict.stage == "language" else ""
+                    rejects.add(_reject(name, url, source.name, verdict, excerpt(text), detail, size, file, row))
                 else:
                     edited = verdict.text if verdict else None
                     decisions.add((position, name, text_key(text if edited is None else edited), edited))
