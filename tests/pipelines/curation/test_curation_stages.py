@@ -65,6 +65,7 @@ def test_every_record_is_kept_or_rejected_with_its_place(bench: Bench):
     assert reasons["rows/00000-0000003"] == ("read", "json")
     assert reasons["rows/00000-0000004"] == ("language", "other_language")
     assert reasons["code/00001-0000000"] == ("read", "binary")
+    assert all(row["detail"].startswith("identified as ") for row in rejects if row["stage"] == "language")
     by_id = {row["id"]: row for row in kept}
     first = by_id["rows/00000-0000000"]
     assert (first["url"], first["license"], first["language"], first["row"]) == ("http://a/0", "CC0", "en", 0)
