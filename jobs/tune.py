@@ -79,16 +79,16 @@ class Tune(Job[TuneRecipe]):
         return {"tokens": job.require(storage.join(recipe.target.tokens, "manifest.json"), "jobs.tokenize")}
 
     def plan(self, recipe: TuneRecipe) -> Plan:
-        """Trials, rungs, and at most how many tokens."""
+        """Trials, rungs, and how many tokens."""
         self.inputs(recipe)
         search, target = recipe.search, recipe.target
         rungs = ", ".join(f"{rung:,}" for rung in search.rungs)
-        flops = search.trials * search.tokens * search.proxy.flops_per_token(target.training.sequence_length)
+        flops = search.planned_tokens * search.proxy.flops_per_token(target.training.sequence_length)
         return Plan(
             work=[
                 f"{search.trials} trials of a proxy of {search.proxy.parameters():,} parameters "
                 f"(target: {target.model.parameters():,}), compared at {rungs} tokens",
-                f"at most {search.trials * search.tokens:,} tokens in all, {flops:.2e} FLOPs",
+                f"{search.planned_tokens:,} tokens in all, {flops:.2e} FLOPs",
                 f"write {recipe.recipe}",
             ],
             resources={"CPU": float(search.concurrent or 1)},
@@ -106,7 +106,7 @@ class Tune(Job[TuneRecipe]):
         job.connect()
         records = storage.join(recipe.run_directory, "ray")
         storage.remove(records)
-        progress = Progress(recipe.name, search.trials * search.tokens, "tokens at most")
+        progress = Progress(recipe.name, search.planned_tokens, "tokens")
         trials = search_on_ray(
             search,
             target.training,
@@ -137,7 +137,8 @@ class Tune(Job[TuneRecipe]):
         lines = "".join(json.dumps(row) + "\n" for row in rows)
         storage.write_bytes(storage.join(recipe.run_directory, "trials.jsonl"), lines.encode())
         storage.remove(records)
-        found = search.transferred(target.training, trial_settings(target.training, search, best.config), target.model)
+        winner = trial_settings(target.training, search, best.config, search.tokens)
+        found = search.transferred(target.training, winner, target.model)
         tuned = target.model_copy(update={"training": found})
         head = (
             f"# Written by jobs.tune: the best of {len(trials)} trials on a proxy of width {search.proxy.hidden_size} "
@@ -149,7 +150,7 @@ class Tune(Job[TuneRecipe]):
             "trials": len(trials),
             "stopped_early": stopped,
             "diverged": sum(trial.diverged for trial in trials),
-            "tokens": int(sum(trial.rungs[-1]["tokens"] for trial in trials if trial.rungs)),
+            "tokens": int(sum(rung["tokens"] for trial in trials for rung in trial.rungs)),
             "best": best.config,
             "best_bits_per_byte": best.final,
             "learning_rate": found.learning_rate,

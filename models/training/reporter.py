@@ -130,33 +130,29 @@ class TrainReporter:
 
 
 class TuneReporter(AloneReporter):
-    """A Ray Tune function trial of one process: reports at rungs, where the scheduler may stop the trial.
+    """A Ray Tune function trial of one process: reports once, at its budget's end.
 
     Args:
-        rungs: token counts at which it reports.
-        diverged: what a diverged trial reports. A NaN would never be stopped: every comparison with it is false.
+        rung: its budget in tokens.
+        diverged: what a diverged trial reports: a NaN could not be ranked.
         diverged_above: a loss in nats that only a diverged network has.
         device: where it computes.
     """
 
-    def __init__(
-        self, rungs: Sequence[int], diverged: float, diverged_above: float, device: torch.device | None = None
-    ) -> None:
+    def __init__(self, rung: int, diverged: float, diverged_above: float, device: torch.device | None = None) -> None:
         super().__init__(device)
-        self.rungs, self._diverged, self._diverged_above = rungs, diverged, diverged_above
-        self.tokens_reported = 0
+        self.rungs, self._diverged, self._diverged_above = (rung,), diverged, diverged_above
 
     def rung(self, figures: dict[str, Any]) -> bool:
-        """Report to Tune; a diverged trial stops itself."""
+        """Report to Tune; the run ends here."""
         from ray import tune
 
         values = {key: value for key, value in figures.items() if isinstance(value, int | float)}
         loss = values.get("validation_loss", values["loss"])
         diverged = not math.isfinite(loss) or loss >= self._diverged_above
         objective = values.get("validation_bits_per_byte", loss)
-        self.tokens_reported = int(figures["tokens"])
         tune.report({**values, "objective": self._diverged if diverged else objective, "diverged": diverged})
-        return not diverged
+        return False
 
 
 class _Gauges:

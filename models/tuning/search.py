@@ -45,13 +45,15 @@ class Trial:
     diverged: bool = False
 
 
-def trial_settings(base: TrainingSettings, search: SearchSettings, config: dict[str, Any]) -> TrainingSettings:
-    """The training settings of a trial: the target's, with the trial's values, budget and one process."""
+def trial_settings(
+    base: TrainingSettings, search: SearchSettings, config: dict[str, Any], tokens: int
+) -> TrainingSettings:
+    """The training settings of a trial: the target's, with the trial's values, a budget and one process."""
     values = (
         base.model_dump()
         | config
         | {
-            "tokens": search.tokens,
+            "tokens": tokens,
             "engine": "torch",
             "precision": "fp32",
             "workers": 1,
@@ -77,7 +79,9 @@ def search_on_ray(
     seed: int,
     progress: Callable[[int, str], None] | None = None,
 ) -> list[Trial]:
-    """Try all points; call `jobs.job.connect()` first.
+    """Try all points by successive halving; call `jobs.job.connect()` first.
+
+    Each rung is a round of Ray Tune, in which every trial that is left trains on the rung's budget.
 
     Args:
         search: space, budget, proxy.
@@ -100,46 +104,50 @@ def search_on_ray(
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
+    trials = [Trial(number, config) for number, config in enumerate(configurations(search, seed))]
+    data = (dataset_factory, validation_factory, token_bytes)
+    alive = trials
+    for rung in search.rungs:
+        run = functools.partial(_run_trial, rung=rung, search=search, base=base, data=data, name=name, seed=seed)
+        _round(run, alive, search, directory, f"{name}-{rung}", _collector(trials, progress))
+        alive = survivors(alive, search.reduction)
+    for trial in trials:
+        trial.stopped_early = not trial.rungs or trial.rungs[-1]["tokens"] < search.tokens
+    return trials
+
+
+def survivors(trials: list[Trial], reduction: int) -> list[Trial]:
+    """The best 1 in `reduction` (rounded up) at the rung that all have reached, ties by number."""
+    ranked = sorted(trials, key=lambda trial: (trial.diverged, trial.final, trial.number))
+    return ranked[: math.ceil(len(ranked) / reduction)]
+
+
+def _round(
+    run: Callable[[dict[str, Any]], None],
+    trials: list[Trial],
+    search: SearchSettings,
+    directory: str,
+    name: str,
+    collector: Any,
+) -> None:
+    """Bring all trials to the same rung."""
     import ray
     from ray import tune
-    from ray.tune.schedulers import ASHAScheduler
 
-    trials = [Trial(number, config) for number, config in enumerate(configurations(search, seed))]
-    run = functools.partial(
-        _run_trial,
-        search=search,
-        base=base,
-        data=(dataset_factory, validation_factory, token_bytes),
-        name=name,
-        seed=seed,
-    )
-    cpus = int(ray.cluster_resources().get("CPU", 1))
     tuner = tune.Tuner(
         tune.with_resources(run, {"CPU": 1}),
         param_space={"number": tune.grid_search([trial.number for trial in trials])},
         tune_config=tune.TuneConfig(
             metric="objective",
             mode="min",
-            max_concurrent_trials=search.concurrent or max(1, cpus),
-            scheduler=ASHAScheduler(
-                time_attr="tokens",
-                max_t=search.tokens,
-                grace_period=search.rungs[0],
-                reduction_factor=search.reduction,
-            ),
+            max_concurrent_trials=search.concurrent or max(1, int(ray.cluster_resources().get("CPU", 1))),
             reuse_actors=True,
         ),
-        run_config=tune.RunConfig(
-            name=name, storage_path=directory, verbose=0, callbacks=[_collector(trials, progress)]
-        ),
+        run_config=tune.RunConfig(name=name, storage_path=directory, verbose=0, callbacks=[collector]),
     )
     results = tuner.fit()
     if results.errors:
         raise RuntimeError(f"{name}: a trial failed: {results.errors[0]}") from results.errors[0]
-    for trial in trials:
-        reached = trial.rungs[-1]["tokens"] if trial.rungs else 0
-        trial.stopped_early = reached < search.tokens
-    return trials
 
 
 def best_of(trials: list[Trial]) -> Trial:
@@ -158,18 +166,20 @@ def best_of(trials: list[Trial]) -> Trial:
 
 def _run_trial(
     config: dict[str, Any],
+    rung: int,
     search: SearchSettings,
     base: TrainingSettings,
     data: tuple[Callable[[], Dataset], Callable[[], Dataset], np.ndarray | None],
     name: str,
     seed: int,
 ) -> None:
+    """Train one point on a rung's budget, and report."""
     from ray import tune
 
     from models.training.loop import train
     from models.training.reporter import TuneReporter
 
-    settings = trial_settings(base, search, configurations(search, seed)[config["number"]])
+    settings = trial_settings(base, search, configurations(search, seed)[config["number"]], rung)
     spec = TrainingSpec(
         model=search.proxy,
         initial_weights=None,
@@ -181,14 +191,13 @@ def _run_trial(
         name=name,
         seed=seed,
     )
-    reporter = TuneReporter(search.rungs, DIVERGED, _divergence_loss(search.proxy))
+    reporter = TuneReporter(rung, DIVERGED, _divergence_loss(search.proxy))
     try:
         train(spec, reporter)
     except RuntimeError as error:
         if "not finite" not in str(error):
             raise
-        following = next(rung for rung in search.rungs if rung > reporter.tokens_reported)
-        tune.report({"tokens": following, "objective": DIVERGED, "diverged": True})
+        tune.report({"tokens": rung, "objective": DIVERGED, "diverged": True})
 
 
 def _divergence_loss(model: ModelSettings) -> float:
@@ -209,7 +218,7 @@ def _collector(kept: list[Trial], progress: Callable[[int, str], None] | None) -
             mine.final, mine.diverged = float(result["objective"]), bool(result.get("diverged"))
             if progress is not None:
                 tried = [each for each in kept if each.rungs]
-                done = sum(int(each.rungs[-1]["tokens"]) for each in tried)
+                done = sum(int(rung["tokens"]) for each in tried for rung in each.rungs)
                 best = min(each.final for each in tried)
                 progress(done, f"{len(tried)} of {len(kept)} tried, best {best:.3f}")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from pydantic import BaseModel, Field, model_validator
 
 from models.network import ModelSettings
@@ -34,18 +36,18 @@ class SpaceSettings(BaseModel, extra="forbid", frozen=True):
 
 
 class SearchSettings(BaseModel, extra="forbid", frozen=True):
-    """A search by successive halving on a proxy.
+    """A search by successive halving (Jamieson & Talwalkar 2016, arXiv 1502.07943) on a proxy.
 
     Every trial sees the same samples in the same order, starts from the same weights and is measured on the same
-    held-out samples, so that differences come from the settings. A trial runs the schedule of its whole budget;
-    asynchronous successive halving (Li et al. 2018, arXiv 1810.05934) stops it at a rung when it is not among the
-    best 1 / `reduction` that got there.
+    held-out samples, so that differences come from the settings. At each rung the best 1 in `reduction` go on to a
+    larger budget, and each budget is a whole run with a schedule of its own: before its learning rate decays, a run
+    with a high one looks worse than it will be. Rounds wait for their last trial, so the choice depends on no timing.
     """
 
     space: SpaceSettings
     trials: int = Field(ge=1, description="points tried, quasi-random and nested: more trials add to fewer")
-    tokens: int = Field(gt=0, description="a whole trial's budget in tokens")
-    first_rung_tokens: int = Field(gt=0, description="tokens before the first decision")
+    tokens: int = Field(gt=0, description="a trial's budget in the last round")
+    first_rung_tokens: int = Field(gt=0, description="a trial's budget in the first round")
     reduction: int = Field(default=3, ge=2, description="each rung is so many times the one before; 1 in so many go on")
     proxy: ModelSettings = Field(description="the network that is tried; `preset: NAME` starts from a named one")
     validation_sequences: int = Field(default=64, ge=1, description="held-out sequences each rung is measured on")
@@ -55,6 +57,12 @@ class SearchSettings(BaseModel, extra="forbid", frozen=True):
         ge=0,
         description="the target's learning rate is the proxy's times (proxy width / target width) to this power: 1 "
         "is the rule for Adam and hidden matrices (Yang et al. 2022, arXiv 2203.03466), 0 leaves it",
+    )
+    horizon_exponent: float = Field(
+        default=0.32,
+        ge=0,
+        description="and times (search tokens / target tokens) to this power: longer runs want lower rates; 0.32 is "
+        "the fit of Bjorck et al. 2024, arXiv 2409.19913, 0 leaves it",
     )
 
     @model_validator(mode="after")
@@ -77,14 +85,23 @@ class SearchSettings(BaseModel, extra="forbid", frozen=True):
             rung *= self.reduction
         return (*rungs, self.tokens)
 
+    @property
+    def planned_tokens(self) -> int:
+        """Tokens that all trials train on together, when none diverges."""
+        total, left = 0, self.trials
+        for rung in self.rungs:
+            total, left = total + left * rung, math.ceil(left / self.reduction)
+        return total
+
     def transferred(
         self, training: TrainingSettings, best: TrainingSettings, target: ModelSettings
     ) -> TrainingSettings:
         """The target's training settings with what the search found.
 
-        Batch and weight decay are taken over; the learning rate is scaled with the width.
+        Batch and weight decay are taken over; the learning rate is scaled with the width and the horizon.
         """
         factor = (self.proxy.hidden_size / target.hidden_size) ** self.width_exponent
+        factor *= (self.tokens / training.tokens) ** self.horizon_exponent
         found = {
             "learning_rate": float(f"{best.learning_rate * factor:.4g}"),
             "tokens_per_step": best.tokens_per_step,

@@ -1,5 +1,6 @@
-"""A real search: the known best learning rate wins, hopeless trials are stopped, diverged ones do not break it."""
+"""A real search: a sane learning rate wins, each rung keeps the best, diverged trials do not break it."""
 
+import itertools
 import json
 import os
 import subprocess
@@ -73,6 +74,15 @@ def test_every_trial_reports_at_rungs_only(record):
         assert [rung["tokens"] for rung in trial["rungs"]] == [2048, 6144, 18432][: len(trial["rungs"])]
         assert trial["rungs"]
     assert record["told"] == sum(len(trial["rungs"]) for trial in record["trials"])
+
+
+def test_the_best_third_goes_on_at_each_rung(record):
+    reached = [[t for t in record["trials"] if len(t["rungs"]) > rung] for rung in range(3)]
+    assert [len(each) for each in reached] == [8, 3, 1]
+    for rung, (tried, kept) in enumerate(itertools.pairwise(reached)):
+        ended = [trial for trial in tried if trial not in kept]
+        worst = max(trial["rungs"][rung]["objective"] for trial in kept)
+        assert all(trial["rungs"][rung]["objective"] >= worst for trial in ended)
 
 
 def test_the_best_has_a_sane_learning_rate(record):

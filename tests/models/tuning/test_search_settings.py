@@ -3,7 +3,7 @@ import pytest
 
 from models.network import PRESETS
 from models.training.settings import TrainingSettings
-from models.tuning import SearchSettings, Trial, best_of, trial_settings
+from models.tuning import SearchSettings, Trial, best_of, survivors, trial_settings
 from models.tuning.sampler import configurations, halton
 
 SEARCH = {
@@ -59,8 +59,8 @@ def test_configurations_stay_in_the_space_and_try_every_batch():
 
 def test_a_trial_is_the_target_but_for_what_is_searched_and_where_it_runs():
     config = {"learning_rate": 0.01, "tokens_per_step": 128, "weight_decay": 0.05}
-    trial = trial_settings(TRAINING, search(), config)
-    assert (trial.engine, trial.workers, trial.tokens) == ("torch", 1, 1152)
+    trial = trial_settings(TRAINING, search(), config, 384)
+    assert (trial.engine, trial.workers, trial.tokens) == ("torch", 1, 384)
     assert (trial.learning_rate, trial.tokens_per_step, trial.weight_decay) == (0.01, 128, 0.05)
     assert (trial.schedule, trial.beta2) == (TRAINING.schedule, TRAINING.beta2)
 
@@ -69,11 +69,29 @@ def test_a_trial_is_the_target_but_for_what_is_searched_and_where_it_runs():
 def test_the_learning_rate_is_carried_over_by_width(exponent, rate):
     target = PRESETS["tiny"].model_copy(update={"hidden_size": 256})
     config = {"learning_rate": 0.01, "tokens_per_step": 128, "weight_decay": 0.05}
-    settings = search(width_exponent=exponent)
-    found = settings.transferred(TRAINING, trial_settings(TRAINING, settings, config), target)
+    settings = search(width_exponent=exponent, horizon_exponent=0.0)
+    found = settings.transferred(TRAINING, trial_settings(TRAINING, settings, config, settings.tokens), target)
     assert found.learning_rate == pytest.approx(rate)
     assert (found.tokens_per_step, found.weight_decay) == (128, 0.05)
     assert (found.tokens, found.workers, found.zero_stage) == (10_000, 2, 2)
+
+
+def test_a_longer_run_gets_a_lower_rate():
+    settings = search(horizon_exponent=0.5)
+    best = trial_settings(TRAINING, settings, {"learning_rate": 0.01, "tokens_per_step": 128}, settings.tokens)
+    found = settings.transferred(TRAINING.model_copy(update={"tokens": 4 * settings.tokens}), best, settings.proxy)
+    assert found.learning_rate == pytest.approx(0.005)
+
+
+def test_planned_tokens_are_those_of_all_rounds():
+    assert search().planned_tokens == 16 * 128 + 6 * 384 + 2 * 1152
+
+
+def test_survivors_are_the_best_third_ties_by_number_diverged_last():
+    trials = [Trial(n, {}, final=final, diverged=final > 9) for n, final in enumerate([10.0, 2.0, 1.0, 2.0, 3.0])]
+    assert [trial.number for trial in survivors(trials, 3)] == [2, 1]
+    assert [trial.number for trial in survivors(trials, 2)] == [2, 1, 3]
+    assert [trial.number for trial in survivors(trials, 1)] == [2, 1, 3, 4, 0]
 
 
 def test_the_best_is_one_that_came_to_its_end():
