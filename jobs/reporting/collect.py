@@ -86,7 +86,7 @@ def collect(location: str, sources: str) -> dict[str, Any]:
     }
     summary["missing"] = run.missing
     summary["headline"] = headline.figures(summary)
-    return finite(summary)  # type: ignore[no-any-return]
+    return finite(summary)
 
 
 def environment() -> dict[str, Any]:

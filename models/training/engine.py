@@ -64,6 +64,7 @@ class LossModule(nn.Module):
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
+        # nn.Module types every attribute as a tensor or a module.
         self._token_loss: Callable[..., tuple[Tensor, Any]] = network.token_loss  # type: ignore[assignment]
 
     def forward(self, input_ids: Tensor, labels: Tensor, documents: Tensor) -> Tensor:
@@ -82,6 +83,7 @@ class GuardedAdamW(torch.optim.AdamW):
         super().__init__(groups, **options)
         self.clip, self.overflow, self.gradient_norm = clip, False, 0.0
 
+    # torch's returns the closure's loss; no engine has a closure.
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
         """Clip and update, or leave it out."""
