@@ -8,8 +8,9 @@ from typing import Any
 from jobs.job import InputError, Job, Outcome, Plan, Recipe, connect, main
 from jobs.progress import Progress
 from pipelines import storage
+from pipelines.curation.planning import Unit, plan
 from pipelines.curation.settings import CurationSettings
-from pipelines.curation.units import Unit, plan
+from pipelines.curation.workspace import Hashes
 
 
 class CurateRecipe(Recipe, CurationSettings, frozen=True):
@@ -31,10 +32,10 @@ class Curate(Job[CurateRecipe]):
         """Each source's files by place, size and time, and the language model."""
         units = _units(recipe)
         found = {
-            source.name: storage.fingerprint([unit.files for unit in units if unit.source == number])
+            source.name: storage.fingerprint([unit.splits for unit in units if unit.source == number])
             for number, source in enumerate(recipe.sources)
         }
-        return {**found, "language model": storage.file_fingerprint(recipe.language.model)}
+        return {**found, "files": storage.fingerprint(Hashes.of(recipe.curation).contents)}
 
     def plan(self, recipe: CurateRecipe) -> Plan:
         """The units of each source."""
@@ -43,7 +44,7 @@ class Curate(Job[CurateRecipe]):
         for number, source in enumerate(recipe.sources):
             own = [unit for unit in units if unit.source == number]
             rules = ", ".join(rule.rule for rule in recipe.rules_of(source)) or "no rules"
-            files = sum(len(unit.files) for unit in own)
+            files = len({split.path for unit in own for split in unit.splits})
             size = sum(unit.bytes for unit in own) / 1e6
             work.append(f"{source.name}: {files} {source.kind} files, {size:.1f} MB, {len(own)} units; {rules}")
         return Plan(work, {"CPU": 1})
@@ -74,7 +75,7 @@ def _units(recipe: CurateRecipe) -> list[Unit]:
         raise InputError(f"{model}: no language model; jobs.fetch puts lid.176.ftz there")
     try:
         return plan(recipe)
-    except FileNotFoundError as error:
+    except (FileNotFoundError, ValueError) as error:
         raise InputError(str(error)) from None
 
 

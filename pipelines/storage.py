@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import pyarrow.fs as pafs
 from pydantic import AfterValidator
@@ -108,28 +108,56 @@ def remove(location: str) -> None:
         fs.delete_file(path)
 
 
+class FileInfo(NamedTuple):
+    """A file that is there."""
+
+    location: str
+    size: int
+    changed: int
+    """Nanoseconds since 1970 of its last change, 0 where the filesystem does not tell."""
+
+
 def expand(pattern: str) -> list[str]:
+    """Locations of the files that a pattern names, as `listing` finds them."""
+    return [info.location for info in listing(pattern)]
+
+
+def listing(pattern: str) -> list[FileInfo]:
     """Files a location names: the file itself, all files below a directory, or a glob's matches, sorted.
 
     Globs (`*`, `?`, `**`) work below any filesystem. Hidden files are left out. An empty list means no match.
     """
     fs, path = filesystem(pattern)
     prefix = pattern[: len(pattern) - len(path)] if "://" in pattern else ""
-    wild = next((i for i, part in enumerate(path.split("/")) if any(c in part for c in "*?[")), None)
-    if wild is None:
+    base, wild = _root(path)
+    if not wild:
         info = fs.get_file_info(path)
         if info.type == pafs.FileType.File:
-            return [prefix + path]
-        root, accept = path, None
-    else:
-        root, accept = "/".join(path.split("/")[:wild]) or "/", path
-    selector = pafs.FileSelector(root, recursive=True, allow_not_found=True)
-    files = [f.path for f in fs.get_file_info(selector) if f.type == pafs.FileType.File]
-    visible = [f for f in files if not any(p.startswith(".") for p in f[len(root) :].split("/") if p)]
-    if accept is not None:
-        matches = _glob(accept)
-        visible = [f for f in visible if matches(f)]
-    return sorted(prefix + f for f in visible)
+            return [FileInfo(prefix + path, info.size, info.mtime_ns or 0)]
+    accept = _glob(path) if wild else None
+    selector = pafs.FileSelector(base, recursive=True, allow_not_found=True)
+    found = []
+    for info in fs.get_file_info(selector):
+        hidden = any(part.startswith(".") for part in info.path[len(base) :].split("/") if part)
+        if info.type == pafs.FileType.File and not hidden and (accept is None or accept(info.path)):
+            found.append(FileInfo(prefix + info.path, info.size, info.mtime_ns or 0))
+    return sorted(found)
+
+
+def root(pattern: str) -> str:
+    """The part of a location before its first wildcard; for a file, the directory it is in."""
+    fs, path = filesystem(pattern)
+    prefix = pattern[: len(pattern) - len(path)] if "://" in pattern else ""
+    base, wild = _root(path)
+    if not wild and fs.get_file_info(path).type == pafs.FileType.File:
+        base = os.path.dirname(path)
+    return prefix + base
+
+
+def _root(path: str) -> tuple[str, bool]:
+    parts = path.split("/")
+    wild = next((i for i, part in enumerate(parts) if any(c in part for c in "*?[")), None)
+    return (path.rstrip("/"), False) if wild is None else ("/".join(parts[:wild]) or "/", True)
 
 
 def _glob(pattern: str) -> Any:

@@ -1,6 +1,6 @@
 """Exact deduplication over the whole corpus: only keys, ids and positions cross the network.
 
-Documents with the same 128-bit key (`stages.text_key`) are one document; the smallest id stays. Keys are put into
+Documents with the same 128-bit key (`keys.text_keys`) are one document; the smallest id stays. Keys are put into
 buckets by their first bytes, a bucket is grouped in one task, and the losers travel once more to be written as one
 list for each unit. The answer depends on the keys and ids alone, not on how the work was cut.
 """
@@ -14,9 +14,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines.curation.planning import Unit
 from pipelines.curation.stages import REMOVALS_SCHEMA
 from pipelines.curation.tables import TableWriter, batches
-from pipelines.curation.units import Unit, Workspace
+from pipelines.curation.workspace import Workspace
 
 KEYS_A_BUCKET = 2_000_000
 

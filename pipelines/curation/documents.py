@@ -13,12 +13,12 @@ EXCERPT_CHARACTERS = 512
 class Raw:
     """One record as a source found it: `text` or `html`, or the `problem` that kept it from being either.
 
-    `file` is the position of its file in the source's sorted list, `row` its place in that file; together with
-    the source's name they are its id. `size` is the bytes it took in the source, as far as the format tells.
+    `position` is its place in its file, by which its id is made: a byte offset or a row, as the source's kind says.
+    `size` is the bytes it took in the source, as far as the format tells. `language` is what the record says of
+    itself, a hint.
     """
 
-    file: int
-    row: int
+    position: int
     size: int
     text: str | None = None
     html: str | bytes | None = None
@@ -32,22 +32,26 @@ class Raw:
     detail: str = ""
 
 
-@dataclass(slots=True, frozen=True)
-class Rejection:
-    """Why a document goes: what was measured (`score`) against what (`threshold`); either may be absent."""
-
-    stage: str
-    reason: str
-    score: float | None = None
-    threshold: float | None = None
+def document_id(source: str, key: str, position: int) -> str:
+    """An id made from where the document stands; ids of a file sort by place."""
+    return f"{source}/{key}-{position:010x}"
 
 
-def document_id(source: str, file: int, row: int) -> str:
-    """An id made from where the document stands, padded so that ids of a source sort by place."""
-    return f"{source}/{file:05d}-{row:07d}"
-
-
-PROVENANCE = [("file", pa.string()), ("row", pa.int64())]
+EXTRACTED_SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("text", pa.large_string()),
+        ("url", pa.string()),
+        ("license", pa.string()),
+        ("language_hint", pa.string()),
+        ("date", pa.string()),
+        ("title", pa.string()),
+        ("file", pa.string()),
+        ("position", pa.int64()),
+    ]
+)
+"""Documents as extraction leaves them. `file` is the input's location, `position` the place in it that the id holds:
+a byte offset or a row, as the source's kind says."""
 
 CORPUS_SCHEMA = pa.schema(
     [
@@ -60,10 +64,11 @@ CORPUS_SCHEMA = pa.schema(
         ("language_score", pa.float32()),
         ("date", pa.string()),
         ("title", pa.string()),
-        *PROVENANCE,
+        ("file", pa.string()),
+        ("position", pa.int64()),
     ]
 )
-"""The corpus: UTF-8 text and where it came from. `file` is the input's location, `row` its place in that file."""
+"""The corpus: UTF-8 text and where it came from."""
 
 REJECT_SCHEMA = pa.schema(
     [
@@ -77,12 +82,28 @@ REJECT_SCHEMA = pa.schema(
         ("excerpt", pa.string()),
         ("detail", pa.string()),
         ("bytes", pa.int64()),
-        *PROVENANCE,
+        ("words", pa.int64()),
+        ("language", pa.string()),
+        ("file", pa.string()),
+        ("position", pa.int64()),
     ]
 )
 """One row for each removed document. `detail` is the kept document's id for duplicates, the identified language for
 documents in other ones, an error's words for unreadable records; `bytes` is UTF-8 text where there was text, else the
-record's size."""
+record's size; `words` and `language` are null where they were not measured."""
+
+SPANS_SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("stage", pa.string()),
+        ("reason", pa.string()),
+        ("begin", pa.int64()),
+        ("bytes", pa.int64()),
+        ("text", pa.string()),
+    ]
+)
+"""One row for each piece that a rule cut out of a document that stays, or replaced in it: UTF-8 offset and length in
+the text that the rule was given, and what stood there (null where that must not be kept)."""
 
 
 def excerpt(text: str | bytes | None) -> str:

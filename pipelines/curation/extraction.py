@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,3 +107,15 @@ def decode(data: bytes, charset: str | None = None, html: bool = True) -> str:
         return bytes_to_str(data, encoding, fallback_encodings=("utf-8", "windows-1252"))
     except LookupError:
         return bytes_to_str(data, detect_encoding(data, from_html_meta=html) or "utf-8")
+
+
+class Extractor:
+    """Extraction of a stream of records."""
+
+    def __init__(self, settings: ExtractionSettings) -> None:
+        self._settings = settings
+
+    def __call__(self, raws: Iterable[Raw]) -> Iterator[tuple[Raw, Extracted]]:
+        """Each record with its text, in order."""
+        for raw in raws:
+            yield raw, extract(raw, self._settings)

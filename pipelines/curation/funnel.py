@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from typing import Any
 
 from pipelines import storage
+from pipelines.curation.judging import MOVED
+from pipelines.curation.planning import Unit
+from pipelines.curation.publishing import SAMPLES_KEPT, SAMPLES_PER_REASON, sample_rank
 from pipelines.curation.settings import CurationSettings
-from pipelines.curation.stages import SAMPLES_KEPT, SAMPLES_PER_REASON, conserve, sample_rank
+from pipelines.curation.stages import conserve
 from pipelines.curation.tables import row_count
-from pipelines.curation.units import Unit, Workspace
+from pipelines.curation.workspace import Workspace
 
 Manifest = dict[str, Any]
+Manifests = dict[str, tuple[Manifest, Manifest, Manifest]]
+"""Unit name -> manifests of extraction, decisions and publication."""
 
 
-def check(place: Workspace, units: list[Unit], manifests: dict[str, tuple[Manifest, Manifest]]) -> None:
+def check(place: Workspace, units: list[Unit], manifests: Manifests) -> None:
     """Count the rows of the written files against what came in, for every unit.
-
-    Args:
-        manifests: unit name -> (manifest of extraction, manifest of publication).
 
     Raises:
         ConservationError: documents appeared or vanished.
@@ -28,34 +31,44 @@ def check(place: Workspace, units: list[Unit], manifests: dict[str, tuple[Manife
         conserve(f"unit {unit.name}", came, row_count(place.corpus(unit)), row_count(place.rejects(unit)))
 
 
-def funnel(
-    settings: CurationSettings, units: list[Unit], manifests: dict[str, tuple[Manifest, Manifest]]
-) -> dict[str, Any]:
-    """The funnel as JSON: totals, removals by stage and reason in the order of the stages, sources, samples.
+def funnel(settings: CurationSettings, units: list[Unit], manifests: Manifests) -> dict[str, Any]:
+    """The funnel as JSON: totals, removals by stage and reason in the order of the stages, sources, languages, samples.
 
-    Bytes in are the records' bytes in their sources (HTML for pages); all others are UTF-8 text.
+    Bytes in are the records' bytes in their sources (HTML for pages); all others are UTF-8 text. `flips` says for each
+    test how many documents it alone would keep with a threshold looser by `flips_moved`, or remove with a stricter one.
     """
     reasons: dict[str, Counter[str]] = defaultdict(Counter)
     sources: dict[str, dict[str, Any]] = {
-        source.name: {"in": 0, "kept": 0, "rejected": Counter()} for source in settings.sources
+        source.name: {"in": 0, "kept": 0, "bytes_kept": 0, "words_kept": 0, "rejected": Counter()}
+        for source in settings.sources
     }
-    languages: Counter[str] = Counter()
+    languages: dict[str, Counter[str]] = defaultdict(Counter)
+    removed_languages: dict[str, Counter[str]] = defaultdict(Counter)
+    cut: dict[str, Counter[str]] = defaultdict(Counter)
+    flips: Counter[tuple[str, str, str]] = Counter()
     samples: dict[str, list[Manifest]] = defaultdict(list)
     kept_samples: dict[str, list[Manifest]] = defaultdict(list)
     totals: Counter[str] = Counter()
     for unit in units:
-        extracted, published = manifests[unit.name]
+        extracted, decided, published = manifests[unit.name]
         name = settings.sources[unit.source].name
         source = sources[name]
         source["in"] += extracted["in"]
         source["kept"] += published["documents"]
-        totals.update(documents_in=extracted["in"], bytes_in=extracted["bytes_in"])
-        totals.update(kept=published["documents"], bytes_kept=published["bytes"])
+        source["bytes_kept"] += published["bytes"]
+        source["words_kept"] += published["words"]
+        totals.update(documents_in=extracted["in"], bytes_in=extracted["bytes_in"], edited=decided["edited"])
+        totals.update(kept=published["documents"], bytes_kept=published["bytes"], words_kept=published["words"])
         for reason, counts in published["reasons"].items():
             reasons[reason].update(counts)
             source["rejected"][reason] += counts["documents"]
         for language, counts in published["languages"].items():
-            languages[language] += counts["documents"]
+            languages[language].update(counts)
+        for language, counts in published["removed_languages"].items():
+            removed_languages[language].update(counts)
+        for reason, counts in published["cut"].items():
+            cut[reason].update(counts)
+        flips.update({(rule, reason, way): count for rule, reason, way, count in decided["flips"]})
         for reason, values in published["samples"].items():
             samples[reason] += values
         kept_samples[name] += published["kept_samples"]
@@ -63,15 +76,23 @@ def funnel(
     ordered = sorted(reasons, key=lambda reason: (order[reason.split("/")[0]], -reasons[reason]["documents"], reason))
     conserve("the run", totals["documents_in"], totals["kept"], sum(c["documents"] for c in reasons.values()))
     return {
-        "documents_in": totals["documents_in"],
-        "bytes_in": totals["bytes_in"],
-        "kept": totals["kept"],
-        "bytes_kept": totals["bytes_kept"],
-        "stages": [
-            dict(zip(("stage", "reason"), reason.split("/"), strict=True)) | dict(reasons[reason]) for reason in ordered
+        **{name: totals[name] for name in ("documents_in", "bytes_in", "kept", "bytes_kept", "words_kept", "edited")},
+        "stages": [_named(reason) | dict(reasons[reason]) for reason in ordered],
+        "cut": [
+            _named(reason) | dict(counts)
+            for reason, counts in sorted(cut.items(), key=lambda item: (order[item[0].split("/")[0]], item[0]))
         ],
         "sources": {name: source | {"rejected": dict(source["rejected"])} for name, source in sources.items()},
-        "languages": dict(languages.most_common()),
+        "languages": {
+            language: counts["documents"]
+            for language, counts in sorted(languages.items(), key=lambda item: (-item[1]["documents"], item[0]))
+        },
+        "by_language": {
+            language: {"kept": dict(languages[language]), "rejected": dict(sorted(removed_languages[language].items()))}
+            for language in sorted({*languages, *removed_languages} - {""})
+        },
+        "flips_moved": MOVED,
+        "flips": _flips(flips, order),
         "samples": {
             "kept": _of_every_source(kept_samples),
             "rejected": [
@@ -82,10 +103,7 @@ def funnel(
 
 
 def corpus_manifest(
-    settings: CurationSettings,
-    units: list[Unit],
-    manifests: dict[str, tuple[Manifest, Manifest]],
-    place: Workspace,
+    settings: CurationSettings, units: list[Unit], manifests: Manifests, place: Workspace
 ) -> dict[str, Any]:
     """What `corpus/manifest.json` says: files with checksums, counts by source and language, licences, inputs."""
     sources: dict[str, Any] = {
@@ -94,7 +112,7 @@ def corpus_manifest(
     languages: dict[str, Counter[str]] = defaultdict(Counter)
     files = []
     for unit in units:
-        published = manifests[unit.name][1]
+        published = manifests[unit.name][2]
         source = sources[settings.sources[unit.source].name]
         source["documents"] += published["documents"]
         source["bytes"] += published["bytes"]
@@ -104,15 +122,33 @@ def corpus_manifest(
         path = place.corpus(unit).rsplit("/", 1)[-1]
         files.append({"path": path, "rows": published["documents"], **published["corpus"]})
     return {
-        "version": 1,
+        "version": 2,
         "settings": storage.fingerprint(settings.model_dump(mode="json")),
         "documents": sum(source["documents"] for source in sources.values()),
         "bytes": sum(source["bytes"] for source in sources.values()),
         "sources": {name: source | {"license": dict(source["license"])} for name, source in sources.items()},
         "languages": dict(sorted(languages.items())),
         "files": files,
-        "inputs": [{"path": path, "bytes": size} for unit in units for _, path, size, _ in unit.files],
+        "inputs": [{"path": path, "bytes": size} for path, size in _inputs(units)],
     }
+
+
+def _inputs(units: list[Unit]) -> Iterator[tuple[str, int]]:
+    """Every input file once, though several units may read parts of it."""
+    yield from dict.fromkeys((split.path, split.size) for unit in units for split in unit.splits)
+
+
+def _named(reason: str) -> dict[str, Any]:
+    return dict(zip(("stage", "reason"), reason.split("/"), strict=True))
+
+
+def _flips(flips: Counter[tuple[str, str, str]], order: dict[str, int]) -> list[dict[str, Any]]:
+    tests = sorted({(rule, reason) for rule, reason, _ in flips}, key=lambda test: (order[test[0]], test[1]))
+    counted = [
+        {"stage": rule, "reason": reason, **{way: flips[rule, reason, way] for way in ("looser", "stricter")}}
+        for rule, reason in tests
+    ]
+    return [flip for flip in counted if flip["looser"] or flip["stricter"]]
 
 
 def _rank(sample: Manifest) -> int:

@@ -9,11 +9,12 @@ from typing import Any
 import pyarrow as pa
 
 from pipelines import storage
-from pipelines.curation import dedup, stages
+from pipelines.curation import dedup, publishing, stages
 from pipelines.curation.funnel import check, corpus_manifest, funnel
-from pipelines.curation.language import Identifier
+from pipelines.curation.measuring import Gauge
+from pipelines.curation.planning import Unit, plan
 from pipelines.curation.settings import CurationSettings
-from pipelines.curation.units import Hashes, Unit, Workspace, plan
+from pipelines.curation.workspace import Hashes, Workspace
 
 Report = Callable[[float, str], None]
 """Called with the bytes of sources that are done, and a note."""
@@ -30,14 +31,13 @@ def curate(settings: CurationSettings, output: str, report: Report = lambda done
     """
     place = Workspace(output)
     units = plan(settings)
-    if not storage.exists(settings.language.model):
-        raise FileNotFoundError(f"{settings.language.model}: no such language model (lid.176.ftz is expected)")
-    hashes = Hashes(settings, storage.file_fingerprint(settings.language.model))
+    hashes = Hashes.of(settings)
+    storage.write_json(place.settings, settings.model_dump(mode="json"))
     seconds: dict[str, float] = {}
 
     started = time.monotonic()
     todo = [unit for unit in units if place.done("decide", unit.name, hashes.decide(unit)) is None]
-    _over_units("curate-units", _Decider, {"hashes": hashes, "place": place}, todo, units, report)
+    _over_units("curate-units", _Processor, {"hashes": hashes, "place": place}, todo, units, report)
     seconds["units"] = time.monotonic() - started
 
     started = time.monotonic()
@@ -47,7 +47,7 @@ def curate(settings: CurationSettings, output: str, report: Report = lambda done
     started = time.monotonic()
     wanted = {}
     for unit in units:
-        location, content = stages.removals_fingerprint(place, key, unit)
+        location, content = publishing.removals_fingerprint(place, key, unit)
         wanted[unit.name] = (location, hashes.publish(unit, content))
     unpublished = [unit for unit in units if place.done("publish", unit.name, wanted[unit.name][1]) is None]
     _over_units(
@@ -63,6 +63,7 @@ def curate(settings: CurationSettings, output: str, report: Report = lambda done
     manifests = {
         unit.name: (
             _manifest(place, "extract", unit, hashes.extract(unit)),
+            _manifest(place, "decide", unit, hashes.decide(unit)),
             _manifest(place, "publish", unit, wanted[unit.name][1]),
         )
         for unit in units
@@ -76,25 +77,20 @@ def curate(settings: CurationSettings, output: str, report: Report = lambda done
     return {"funnel": account, "manifest": manifest, "seconds": seconds, "units": done}
 
 
-class _Decider:
-    """One unit a row: extraction where its settings are new, and the rules' decisions."""
+class _Processor:
+    """One unit a row: extraction, signals and decisions, as far as they are not done."""
 
     def __init__(self, hashes: Hashes, place: Workspace) -> None:
         self._hashes, self._place = hashes, place
-        language = hashes.settings.language
-        self._identifier = Identifier(language.model, language.characters)
+        self._gauge = Gauge(hashes.settings)
         self._counter = _counter()
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         unit = Unit.from_json(batch["unit"][0].as_py())
-        settings, hashes = self._hashes.settings, self._hashes
-        wanted = hashes.extract(unit)
-        extracted = self._place.done("extract", unit.name, wanted)
-        if extracted is None:
-            extracted = stages.extract(unit, settings, self._identifier, self._place, wanted)
-        decided = stages.decide(unit, settings, self._place, hashes.decide(unit))
-        source = settings.sources[unit.source].name
-        self._counter.inc(decided["documents"] or 0, {"source": source, "outcome": "kept"})
+        decided = stages.process(unit, self._hashes, self._gauge, self._place)
+        extracted = _manifest(self._place, "extract", unit, self._hashes.extract(unit))
+        source = self._hashes.settings.sources[unit.source].name
+        self._counter.inc(decided["documents"], {"source": source, "outcome": "kept"})
         self._counter.inc(extracted["in"] - decided["documents"], {"source": source, "outcome": "rejected"})
         return pa.table({"unit": [unit.name], "bytes": [unit.bytes], "documents": [extracted["in"]]})
 
@@ -108,7 +104,7 @@ class _Publisher:
     def __call__(self, batch: pa.Table) -> pa.Table:
         unit = Unit.from_json(batch["unit"][0].as_py())
         removals, wanted = self._wanted[unit.name]
-        manifest = stages.publish(unit, self._settings, self._place, removals, wanted)
+        manifest = publishing.publish(unit, self._settings, self._place, removals, wanted)
         return pa.table({"unit": [unit.name], "bytes": [unit.bytes], "documents": [manifest["documents"]]})
 
 
@@ -195,7 +191,7 @@ def _manifest(place: Workspace, stage: str, unit: Unit, wanted: str) -> dict[str
 def _remove_others(place: Workspace, units: list[Unit]) -> None:
     """Parts of units that are no longer planned, and what killed attempts left."""
     place.remove_unfinished()
-    for folder, parts in (("corpus", place.corpus), ("rejects", place.rejects)):
+    for folder, parts in (("corpus", place.corpus), ("rejects", place.rejects), ("spans", place.spans)):
         planned = {parts(unit) for unit in units}
         for location in storage.expand(storage.join(place.output, folder)):
             if location.endswith(".parquet") and location not in planned:

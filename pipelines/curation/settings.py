@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from pydantic import BaseModel, Field, field_validator
 
 from pipelines.curation.extraction import ExtractionSettings
 from pipelines.curation.language import LanguageSettings
 from pipelines.curation.rules import GopherQuality, GopherRepetition, Rules
+from pipelines.curation.rules.base import Scorer
+from pipelines.curation.signals import GROUPS
 from pipelines.curation.sources import AnySource
+from pipelines.storage import Location
 
 
 class CurationSettings(BaseModel, extra="forbid", frozen=True):
@@ -19,9 +24,12 @@ class CurationSettings(BaseModel, extra="forbid", frozen=True):
     rules: Rules = Field(
         default=[GopherRepetition(), GopherQuality()], description="for sources without rules of their own"
     )
+    languages: Location | None = Field(
+        default=None, description="a JSON file: language -> its stop words and thresholds; none: the built-in one"
+    )
     exact_dedup: bool = Field(default=True, description="of documents with the same text, keep the smallest id")
     unit_bytes: int = Field(
-        default=64_000_000, ge=1, description="files are put together to units of work up to this size; none is cut"
+        default=64_000_000, ge=1, description="files are put together, or cut, to units of work of about this size"
     )
 
     @field_validator("sources")
@@ -43,3 +51,25 @@ class CurationSettings(BaseModel, extra="forbid", frozen=True):
         for source in self.sources:
             names += [rule.rule for rule in self.rules_of(source) if rule.rule not in names]
         return [*names, "exact_dedup"]
+
+    def measured(self, source: AnySource) -> tuple[list[str], dict[str, tuple[str, Callable[[], Scorer]]]]:
+        """Groups of signals and models' scores to measure for a source: ours always, others where a rule reads them."""
+        scorers: dict[str, tuple[str, Callable[[], Scorer]]] = {}
+        needed: set[str] = set()
+        for rule in self.rules_of(source):
+            scorers |= rule.scorers()
+            needed |= rule.needs()
+        groups = [name for name, members in GROUPS.items() if name == "text" or needed.intersection(members)]
+        return groups, scorers
+
+    def files(self, stage: str | None = None) -> list[str]:
+        """Locations of files that decide what a stage makes ("measure" or "decide"; None: any), sorted."""
+        found: set[str] = set()
+        if self.languages is not None:
+            found.add(self.languages)
+        if stage != "decide":
+            found.add(self.language.model)
+        if stage != "measure":
+            for source in self.sources:
+                found.update(location for rule in self.rules_of(source) for location in rule.files())
+        return sorted(found)

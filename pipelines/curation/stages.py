@@ -1,49 +1,39 @@
-"""What is done to one unit: `extract`, `decide`, `publish`. Plain functions from files to files, without Ray.
+"""What is done to one unit: `process` (extract, measure, decide) and `publish`. Files to files, without Ray.
 
-Each asserts its conservation: what went in came out as a document or as a reject.
+`process` is one pass: batches of documents flow from the source, or from what an earlier run extracted, through
+signals and rules, and each stage that is not done yet leaves its files on the way. Each asserts its conservation:
+what went in came out as a document or as a reject.
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
-import xxhash
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
-from pipelines import storage
 from pipelines.curation import extraction
 from pipelines.curation.documents import (
-    CORPUS_SCHEMA,
-    PROVENANCE,
+    EXTRACTED_SCHEMA,
     REJECT_SCHEMA,
-    Rejection,
+    SPANS_SCHEMA,
+    Raw,
     document_id,
     excerpt,
     make_storable,
     storable,
 )
-from pipelines.curation.language import Identifier
-from pipelines.curation.rules import Edit, Rule
-from pipelines.curation.settings import CurationSettings
-from pipelines.curation.signals import Signals, measure
-from pipelines.curation.tables import TableWriter, batches, describe
-from pipelines.curation.units import Unit, Workspace
-
-DOCUMENT_COLUMNS = ["id", "text", "url", "license", "language", "language_score", "date", "title", "file", "row"]
-DOCUMENTS_SCHEMA = pa.schema(
-    [
-        ("id", pa.string()),
-        ("text", pa.large_string()),
-        *[(name, pa.string()) for name in ("url", "license", "language")],
-        ("language_score", pa.float64()),
-        *[(name, pa.string()) for name in ("date", "title")],
-        *PROVENANCE,
-        *[(name, pa.float64()) for name in Signals._fields],
-    ]
-)
-"""Documents as extracted, and their signals: `extract` writes it and nothing changes it."""
+from pipelines.curation.judging import Judgement, Removal, judge
+from pipelines.curation.keys import text_keys
+from pipelines.curation.measuring import Gauge
+from pipelines.curation.planning import Unit
+from pipelines.curation.rules.base import Batch
+from pipelines.curation.tables import BATCH_CHARACTERS, BATCH_ROWS, TableWriter, batches
+from pipelines.curation.workspace import Hashes, Workspace
 
 DECISIONS_SCHEMA = pa.schema(
     [("position", pa.int64()), ("id", pa.string()), ("key", pa.binary(16)), ("text", pa.large_string())]
@@ -52,8 +42,6 @@ DECISIONS_SCHEMA = pa.schema(
 
 REMOVALS_SCHEMA = pa.schema([("unit", pa.string()), ("position", pa.int64()), ("kept", pa.string())])
 """Duplicates: the document at a unit's position goes, `kept` has the same text."""
-
-SAMPLES_PER_REASON, SAMPLES_KEPT = 3, 10
 
 
 class ConservationError(Exception):
@@ -66,246 +54,243 @@ def conserve(where: str, came: int, kept: int, rejected: int) -> None:
         raise ConservationError(f"{where}: {came} documents came in, {kept} kept + {rejected} rejected went out")
 
 
-def extract(
-    unit: Unit, settings: CurationSettings, identifier: Identifier, place: Workspace, stage_hash: str
-) -> dict[str, Any]:
-    """Read a unit's files: texts, languages and signals; returns the manifest."""
-    place.begin("extract", unit.name)
-    source = settings.sources[unit.source]
-    came = bytes_in = 0
-    with (
-        TableWriter(place.documents(unit), DOCUMENTS_SCHEMA, text_column=1) as documents,
-        TableWriter(place.stage_rejects("extract", unit), REJECT_SCHEMA) as rejects,
-    ):
-        for position, path, _, _ in unit.files:
-            for raw in source.read(path, position):
-                make_storable(raw)
-                came += 1
-                bytes_in += raw.size
-                name = document_id(source.name, raw.file, raw.row)
-                found = extraction.extract(raw, settings.extraction)
-                if found.problem is not None:
-                    stage = "read" if raw.problem is not None else "extraction"
-                    why = Rejection(stage, found.problem, found.score, found.threshold)
-                    body = excerpt(raw.text if raw.text is not None else raw.html)
-                    rejects.add(_reject(name, raw.url, source.name, why, body, found.detail, raw.size, path, raw.row))
-                    continue
-                if source.language is not None:
-                    language, score = source.language, 1.0
-                else:
-                    language, score = identifier.identify(found.text)
-                documents.add(
-                    (
-                        name,
-                        found.text,
-                        raw.url,
-                        raw.license or source.license,
-                        language,
-                        score,
-                        raw.date,
-                        found.title,
-                        path,
-                        raw.row,
-                        *measure(found.text, language),
-                    )
-                )
-    conserve(f"extracting {unit.name}", came, documents.rows, rejects.rows)
-    counters = {"in": came, "bytes_in": bytes_in, "documents": documents.rows, "rejects": rejects.rows}
-    return place.commit("extract", unit.name, stage_hash, counters)
-
-
-def decide(unit: Unit, settings: CurationSettings, place: Workspace, stage_hash: str) -> dict[str, Any]:
-    """Judge a unit's documents by language and rules; returns the manifest."""
-    place.begin("decide", unit.name)
+def process(unit: Unit, hashes: Hashes, gauge: Gauge, place: Workspace) -> dict[str, Any]:
+    """Extract, measure and decide a unit, as far as it is not done; returns the manifest of the decisions."""
+    settings = hashes.settings
     source = settings.sources[unit.source]
     rules = settings.rules_of(source)
-    keep = None if source.language is not None else settings.language.keep
+    language_for = gauge.languages.for_language
     position = 0
+    flips: Counter[tuple[str, str, str]] = Counter()
+    edited = cut = 0
+    flow = measured(unit, hashes, gauge, place)
     with (
-        TableWriter(place.decisions(unit), DECISIONS_SCHEMA, text_column=3) as decisions,
+        TableWriter(place.decisions(unit), DECISIONS_SCHEMA) as decisions,
         TableWriter(place.stage_rejects("decide", unit), REJECT_SCHEMA) as rejects,
+        TableWriter(place.stage_spans(unit), SPANS_SCHEMA) as spans,
     ):
-        for batch in batches(place.documents(unit)):
-            rows = zip(*(column.to_pylist() for column in batch.columns), strict=True)
-            for name, text, url, _, language, score, _, _, file, row, *values in rows:
-                verdict = judge_language(language, score, keep) or judge(text, language, Signals(*values), rules)
-                if isinstance(verdict, Rejection):
-                    size = len(text.encode())
-                    detail = f"identified as {language or 'no language'}" if verdict.stage == "language" else ""
-                    rejects.add(_reject(name, url, source.name, verdict, excerpt(text), detail, size, file, row))
-                else:
-                    edited = verdict.text if verdict else None
-                    decisions.add((position, name, text_key(text if edited is None else edited), edited))
-                position += 1
+        # The first batch is made before this stage begins, so that its beginning voids what earlier stages just wrote.
+        begun = False
+        for documents, batch, scores in flow:
+            if not begun:
+                place.begin("decide", unit.name)
+                begun = True
+            verdict = decide(batch, scores, rules, settings.language.keep_for(source.language), gauge, language_for)
+            for row, why in sorted(verdict.removed.items()):
+                rejects.add(_reject(documents, batch, source.name, row, why))
+            stays = np.array([row for row in range(len(batch)) if row not in verdict.removed], np.int64)
+            decisions.write(_decisions(batch, stays, verdict, position))
+            for rule, table in verdict.spans:
+                spans.write(_spans(batch, rule, table))
+                cut += table.num_rows
+            flips.update(verdict.flips)
+            edited += len(verdict.texts)
+            position += len(batch)
+        if not begun:
+            place.begin("decide", unit.name)
     conserve(f"deciding {unit.name}", position, decisions.rows, rejects.rows)
-    counters = {"in": position, "documents": decisions.rows, "rejects": rejects.rows}
-    return place.commit("decide", unit.name, stage_hash, counters)
+    counters = {
+        "in": position,
+        "documents": decisions.rows,
+        "rejects": rejects.rows,
+        "edited": edited,
+        "spans": cut,
+        "flips": [[*key, count] for key, count in sorted(flips.items())],
+    }
+    return place.commit("decide", unit.name, hashes.decide(unit), counters)
 
 
-def judge_language(language: str, score: float, keep: dict[str, float] | None) -> Rejection | None:
-    """Whether a document is in a language that is kept, surely enough (None keeps all)."""
-    if keep is None:
-        return None
-    if language not in keep:
-        return Rejection("language", "other_language", score)
-    if score <= keep[language]:
-        return Rejection("language", "language_score", score, keep[language])
-    return None
+def decide(
+    batch: Batch,
+    scores: NDArray[np.float64],
+    rules: Sequence[Any],
+    keep: dict[str, float] | None,
+    gauge: Gauge,
+    for_language: Any,
+) -> Judgement:
+    """Language first, then the rules."""
+    shares = batch.signals.get("language_share")
+    found = judge_languages(batch.language, scores, keep, shares, gauge.settings.language.min_share)
+    foreign = {row: why for row, why in enumerate(found) if why is not None}
+    if not foreign:
+        return judge(batch, rules, gauge.measure_names, for_language)
+    stays = np.array([row for row in range(len(batch)) if row not in foreign], np.int64)
+    verdict = judge(batch.take(stays), rules, gauge.measure_names, for_language)
+    verdict.removed = foreign | {int(stays[row]): why for row, why in verdict.removed.items()}
+    verdict.texts = {int(stays[row]): text for row, text in verdict.texts.items()}
+    verdict.spans = [
+        (rule, table.set_column(0, table.schema.field(0), pa.array(stays[table["row"].to_numpy()])))
+        for rule, table in verdict.spans
+    ]
+    return verdict
 
 
-def judge(text: str, language: str, signals: Signals, rules: Sequence[Rule]) -> Rejection | Edit | None:
-    """The rules in their order. An edit changes what later rules see, and the signals they judge by."""
-    edit: Edit | None = None
-    stale = False
-    for rule in rules:
-        if stale:
-            signals, stale = measure(text, language), False
-        verdict = rule.judge(text, language, signals)
-        if isinstance(verdict, Rejection):
-            return verdict
-        if verdict is not None:
-            edit, text, stale = verdict, verdict.text, True
-    return edit
+def judge_languages(
+    languages: Sequence[str],
+    scores: NDArray[np.float64],
+    keep: dict[str, float] | None,
+    shares: NDArray[np.float64] | None = None,
+    min_share: float | None = None,
+) -> Iterator[Removal | None]:
+    """Whether each document is in a language that is kept, surely enough, and mostly (`keep` None keeps all)."""
+    for row, (language, score) in enumerate(zip(languages, scores.tolist(), strict=True)):
+        words = f"identified as {language or 'no language'}"
+        if keep is None:
+            yield None
+        elif language not in keep:
+            yield Removal("language", "other_language", score, None, words)
+        elif score <= keep[language]:
+            yield Removal("language", "language_score", score, keep[language], words)
+        elif shares is not None and min_share is not None and shares[row] < min_share:
+            yield Removal("language", "mixed_languages", float(shares[row]), min_share, words)
+        else:
+            yield None
 
 
-def text_key(text: str) -> bytes:
-    """128 bits (xxh3) that name a text up to case and white space: two texts are duplicates if they agree."""
-    return bytes(xxhash.xxh3_128_digest(" ".join(text.lower().split()).encode()))
+def measured(
+    unit: Unit, hashes: Hashes, gauge: Gauge, place: Workspace
+) -> Iterator[tuple[pa.RecordBatch, Batch, NDArray[np.float64]]]:
+    """A unit's documents with their signals: (as extracted, for the rules, language scores).
 
-
-def publish(
-    unit: Unit, settings: CurationSettings, place: Workspace, removals: str | None, stage_hash: str
-) -> dict[str, Any]:
-    """Write a unit's corpus and rejects; returns the manifest with what the funnel counts.
-
-    Args:
-        removals: the location of the unit's duplicates, None if it has none.
+    Signals are read where they are stored for these settings, else measured and stored.
     """
-    place.begin("publish", unit.name)
-    source = settings.sources[unit.source].name
-    kept_by: dict[int, str] = {}
-    if removals is not None:
-        for batch in batches(removals, ["position", "kept"]):
-            kept_by |= zip(batch["position"].to_pylist(), batch["kept"].to_pylist(), strict=True)
-    decided = _decided(place, unit)
-    chosen, edited = next(decided)
-    tally = _Tally(source)
-    removed: list[tuple[Any, ...]] = []
-    position = 0
-    with TableWriter(place.corpus(unit), CORPUS_SCHEMA, text_column=1) as corpus:
-        for batch in batches(place.documents(unit), DOCUMENT_COLUMNS):
-            rows = zip(*(batch[name].to_pylist() for name in DOCUMENT_COLUMNS), strict=True)
-            for name, text, url, license, language, score, date, title, file, row in rows:
-                if position == chosen:
-                    text = text if edited is None else edited
-                    if position in kept_by:
-                        why = Rejection("exact_dedup", "duplicate_of")
-                        size = len(text.encode())
-                        removed.append(
-                            _reject(name, url, source, why, excerpt(text), kept_by[position], size, file, row)
-                        )
-                    else:
-                        tally.keep(name, text, language, license)
-                        corpus.add((name, text, url, source, license, language, score, date, title, file, row))
-                    chosen, edited = next(decided)
-                position += 1
-    for stage in ("extract", "decide"):
-        for batch in batches(place.stage_rejects(stage, unit)):
-            removed.extend(zip(*(column.to_pylist() for column in batch.columns), strict=True))
-    with TableWriter(place.rejects(unit), REJECT_SCHEMA) as rejects:
-        for reject in sorted(removed, key=lambda reject: reject[0]):
-            tally.reject(reject)
-            rejects.add(reject)
-    return place.commit(
-        "publish",
-        unit.name,
-        stage_hash,
-        {
-            "documents": corpus.rows,
-            "rejects": rejects.rows,
-            "corpus": describe(place.corpus(unit)),
-            **tally.counters(),
-        },
+    wanted = hashes.measure(unit)
+    source = hashes.settings.sources[unit.source]
+    flow = extracted(unit, hashes, gauge, place)
+    if place.done("measure", unit.name, wanted) is not None:
+        for documents, stored in zip(flow, batches(place.signals(unit)), strict=True):
+            yield documents, *_for_rules(documents, stored)
+        return
+    schema = gauge.schema(source)
+    rows = 0
+    begun = False
+    with TableWriter(place.signals(unit), schema) as signals:
+        for documents in flow:
+            if not begun:
+                place.begin("measure", unit.name)
+                begun = True
+            values = gauge.measure(documents["text"], source)
+            signals.write(values)
+            rows += values.num_rows
+            yield documents, *_for_rules(documents, values)
+        if not begun:
+            place.begin("measure", unit.name)
+    place.commit("measure", unit.name, wanted, {"documents": rows})
+
+
+def extracted(unit: Unit, hashes: Hashes, gauge: Gauge, place: Workspace) -> Iterator[pa.RecordBatch]:
+    """A unit's documents in batches: read where an earlier run extracted them, else extracted and stored."""
+    wanted = hashes.extract(unit)
+    if place.done("extract", unit.name, wanted) is not None:
+        yield from batches(place.documents(unit))
+        return
+    place.begin("extract", unit.name)
+    source = hashes.settings.sources[unit.source]
+    came = bytes_in = 0
+    with (
+        TableWriter(place.documents(unit), EXTRACTED_SCHEMA) as documents,
+        TableWriter(place.stage_rejects("extract", unit), REJECT_SCHEMA) as rejects,
+    ):
+        rows: list[tuple[Any, ...]] = []
+        characters = 0
+        for split in unit.splits:
+            for raw, found in gauge.extractor(_storable(source.read(split))):
+                came += 1
+                bytes_in += raw.size
+                name = document_id(source.name, split.key, raw.position)
+                if found.problem is not None:
+                    rejects.add(_unreadable(name, source.name, split.path, raw, found))
+                    continue
+                license = raw.license or source.license
+                rows.append(
+                    (name, found.text, raw.url, license, raw.language, raw.date, found.title, split.path, raw.position)
+                )
+                characters += len(found.text)
+                if len(rows) >= BATCH_ROWS or characters >= BATCH_CHARACTERS:
+                    batch = _batch(rows)
+                    documents.write(batch)
+                    yield batch
+                    rows, characters = [], 0
+        if rows:
+            batch = _batch(rows)
+            documents.write(batch)
+            yield batch
+    conserve(f"extracting {unit.name}", came, documents.rows, rejects.rows)
+    counters = {"in": came, "bytes_in": bytes_in, "documents": documents.rows, "rejects": rejects.rows}
+    place.commit("extract", unit.name, wanted, counters)
+
+
+def _storable(raws: Iterator[Raw]) -> Iterator[Raw]:
+    for raw in raws:
+        make_storable(raw)
+        yield raw
+
+
+def _batch(rows: list[tuple[Any, ...]]) -> pa.RecordBatch:
+    columns = zip(*rows, strict=True)
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, EXTRACTED_SCHEMA, strict=True)]
+    return pa.record_batch(arrays, schema=EXTRACTED_SCHEMA)
+
+
+def _for_rules(documents: pa.RecordBatch, signals: pa.RecordBatch) -> tuple[Batch, NDArray[np.float64]]:
+    names = signals.schema.names[2:]
+    batch = Batch(
+        documents["id"].to_pylist(),
+        documents["text"],
+        documents["url"].to_pylist(),
+        signals["language"].to_pylist(),
+        {name: signals[name].to_numpy() for name in names},
+    )
+    return batch, signals["language_score"].to_numpy()
+
+
+def _decisions(batch: Batch, stays: NDArray[np.int64], verdict: Judgement, position: int) -> pa.RecordBatch:
+    edits = pa.array([verdict.texts.get(row) for row in stays.tolist()], pa.large_string())
+    texts = pc.coalesce(edits, batch.text.take(pa.array(stays)))
+    columns = [
+        pa.array(stays + position),
+        pa.array([batch.id[row] for row in stays], pa.string()),
+        pa.array(text_keys(texts), pa.binary(16)),
+        edits,
+    ]
+    return pa.record_batch(columns, schema=DECISIONS_SCHEMA)
+
+
+def _spans(batch: Batch, rule: str, spans: pa.Table) -> pa.RecordBatch:
+    rows = spans["row"].to_pylist()
+    columns = [
+        pa.array([batch.id[row] for row in rows], pa.string()),
+        pa.array([rule] * len(rows), pa.string()),
+        *(spans[name].combine_chunks() for name in ("reason", "begin", "bytes", "text")),
+    ]
+    arrays = [column.cast(field.type) for column, field in zip(columns, SPANS_SCHEMA, strict=True)]
+    return pa.record_batch(arrays, schema=SPANS_SCHEMA)
+
+
+def _reject(documents: pa.RecordBatch, batch: Batch, source: str, row: int, why: Removal) -> tuple[Any, ...]:
+    """A row of `REJECT_SCHEMA` for a document that was read."""
+    text = batch.text[row]
+    return (
+        batch.id[row],
+        batch.url[row],
+        source,
+        why.stage,
+        why.reason,
+        why.score,
+        why.threshold,
+        excerpt(text.as_py()),
+        storable(why.detail),
+        text.as_buffer().size,
+        int(batch.signals["words"][row]),
+        batch.language[row],
+        documents["file"][row].as_py(),
+        documents["position"][row].as_py(),
     )
 
 
-def _decided(place: Workspace, unit: Unit) -> Iterator[tuple[int, str | None]]:
-    """Positions that the rules keep, ascending, with edited texts; then (-1, None)."""
-    for batch in batches(place.decisions(unit), ["position", "text"]):
-        yield from zip(batch["position"].to_pylist(), batch["text"].to_pylist(), strict=True)
-    yield -1, None
-
-
-class _Tally:
-    """What the funnel wants to know of a unit."""
-
-    def __init__(self, source: str) -> None:
-        self.source = source
-        self.bytes = 0
-        self.languages: dict[str, Counter[str]] = defaultdict(Counter)
-        self.licenses: Counter[str] = Counter()
-        self.reasons: dict[str, Counter[str]] = defaultdict(Counter)
-        self.kept_samples: list[tuple[int, dict[str, Any]]] = []
-        self.samples: dict[str, list[tuple[int, dict[str, Any]]]] = defaultdict(list)
-
-    def keep(self, name: str, text: str, language: str, license: str | None) -> None:
-        size = len(text.encode())
-        self.bytes += size
-        self.languages[language].update(documents=1, bytes=size)
-        self.licenses[license or "unknown"] += 1
-        sample = {"id": name, "source": self.source, "language": language, "excerpt": excerpt(text)}
-        _sample(self.kept_samples, name, sample, SAMPLES_KEPT)
-
-    def reject(self, row: tuple[Any, ...]) -> None:
-        value = dict(zip(REJECT_SCHEMA.names, row, strict=True))
-        reason = f"{value['stage']}/{value['reason']}"
-        self.reasons[reason].update(documents=1, bytes=value["bytes"])
-        shown = ("id", "source", "stage", "reason", "score", "threshold", "excerpt")
-        _sample(self.samples[reason], value["id"], {key: value[key] for key in shown}, SAMPLES_PER_REASON)
-
-    def counters(self) -> dict[str, Any]:
-        return {
-            "bytes": self.bytes,
-            "languages": dict(sorted(self.languages.items())),
-            "licenses": dict(sorted(self.licenses.items())),
-            "reasons": dict(sorted(self.reasons.items())),
-            "kept_samples": [sample for _, sample in self.kept_samples],
-            "samples": {reason: [sample for _, sample in kept] for reason, kept in sorted(self.samples.items())},
-        }
-
-
-def _sample(samples: list[tuple[int, dict[str, Any]]], name: str, value: dict[str, Any], most: int) -> None:
-    """Keep the values whose names hash lowest: a choice that does not depend on order or units."""
-    rank = sample_rank(name)
-    if len(samples) < most or rank < samples[-1][0]:
-        samples.append((rank, value))
-        samples.sort(key=lambda pair: pair[0])
-        del samples[most:]
-
-
-def sample_rank(name: str) -> int:
-    """Orders documents at random, always in the same way."""
-    return int(xxhash.xxh3_64_intdigest(name.encode()))
-
-
-def _reject(
-    name: str,
-    url: str | None,
-    source: str,
-    why: Rejection,
-    body: str,
-    detail: str,
-    size: int,
-    file: str,
-    row: int,
-) -> tuple[Any, ...]:
-    """A row of `REJECT_SCHEMA`."""
-    return name, url, source, why.stage, why.reason, why.score, why.threshold, body, storable(detail), size, file, row
-
-
-def removals_fingerprint(place: Workspace, key: str, unit: Unit) -> tuple[str | None, str | None]:
-    """Location and fingerprint of a unit's duplicates, (None, None) if it has none."""
-    location = place.removals(key, unit)
-    if not storage.exists(location):
-        return None, None
-    return location, storage.file_fingerprint(location)
+def _unreadable(name: str, source: str, path: str, raw: Raw, found: extraction.Extracted) -> tuple[Any, ...]:
+    """The same for a record that gave no text."""
+    stage = "read" if raw.problem is not None else "extraction"
+    body = excerpt(raw.text if raw.text is not None else raw.html)
+    what = (found.problem, found.score, found.threshold, body, storable(found.detail), raw.size)
+    return name, raw.url, source, stage, *what, None, None, path, raw.position

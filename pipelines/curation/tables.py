@@ -14,65 +14,83 @@ import pyarrow.parquet as pq
 from pipelines import storage
 
 TEMPORARY = ".tmp-"
-BATCH_ROWS = 1000
+BATCH_ROWS = 4096
 BATCH_CHARACTERS = 8_000_000
+"""A batch of documents, and so a row group, ends at so many rows or characters."""
 
 
 class TableWriter:
-    """A context manager: `add` rows, as tuples in the schema's order; leaving it without an error publishes the file.
+    """A context manager: `add` rows, as tuples in the schema's order, or `write` whole batches.
 
-    The bytes depend on the rows and their order alone: row groups end at fixed counts of rows and characters.
+    Leaving it without an error publishes the file. The bytes depend on the rows, their order and the batches alone:
+    each batch is a row group, added rows are one for every `BATCH_ROWS`.
     """
 
-    def __init__(self, location: str, schema: pa.Schema, text_column: int | None = None) -> None:
-        self.location, self.schema, self.text_column = location, schema, text_column
+    def __init__(self, location: str, schema: pa.Schema) -> None:
+        self.location, self.schema = location, schema
         self.rows = 0
         self._fs, self._path = storage.filesystem(location)
         parent, name = os.path.split(self._path)
         self._temporary = os.path.join(parent, f"{TEMPORARY}{os.getpid()}-{name}")
         self._pending: list[Sequence[Any]] = []
-        self._characters = 0
 
     def __enter__(self) -> TableWriter:
         self._fs.create_dir(os.path.dirname(self._path), recursive=True)
         self._stream = self._fs.open_output_stream(self._temporary)
-        self._writer = pq.ParquetWriter(self._stream, self.schema, compression="zstd", compression_level=3)
+        self._writer = pq.ParquetWriter(self._stream, self.schema, compression="zstd", compression_level=1)
         return self
 
     def add(self, row: Sequence[Any]) -> None:
         """One row."""
         self._pending.append(row)
-        self.rows += 1
-        if self.text_column is not None:
-            self._characters += len(row[self.text_column] or "")
-        if len(self._pending) >= BATCH_ROWS or self._characters >= BATCH_CHARACTERS:
+        if len(self._pending) >= BATCH_ROWS:
             self._flush()
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """A batch of rows, after those added before."""
+        self._flush()
+        if batch.num_rows:
+            self._writer.write_batch(batch, row_group_size=batch.num_rows)
+            self.rows += batch.num_rows
 
     def _flush(self) -> None:
         if self._pending:
             columns = zip(*self._pending, strict=True)
             arrays = [pa.array(column, type=field.type) for column, field in zip(columns, self.schema, strict=True)]
-            self._writer.write_batch(pa.record_batch(arrays, schema=self.schema))
-        self._pending, self._characters = [], 0
+            self._pending = []
+            self.write(pa.record_batch(arrays, schema=self.schema))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None:
-            self._flush()
-        self._writer.close()
-        self._stream.close()
+        try:
+            if kind is None:
+                self._flush()
+            self._writer.close()
+            self._stream.close()
+        except OSError:
+            # A full disk shows here too; the half-written file must not outlive the error that tells of it.
+            self._discard()
+            raise
         if kind is None:
             self._fs.move(self._temporary, self._path)
         else:
+            self._discard()
+
+    def _discard(self) -> None:
+        try:
             self._fs.delete_file(self._temporary)
+        except FileNotFoundError:
+            return
 
 
 def batches(location: str, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
-    """A Parquet file's rows, a batch at a time."""
+    """A Parquet file's rows, the batches as they were written."""
     fs, path = storage.filesystem(location)
     with pq.ParquetFile(path, filesystem=fs) as table:
-        yield from table.iter_batches(BATCH_ROWS, columns=columns, use_threads=False)
+        for group in range(table.metadata.num_row_groups):
+            rows = table.read_row_group(group, columns=columns, use_threads=False).combine_chunks()
+            yield from rows.to_batches()
 
 
 def row_count(location: str) -> int:

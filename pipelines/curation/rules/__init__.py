@@ -1,4 +1,4 @@
-"""Rules that keep or remove documents. A new rule is one file here and one line in `AnyRule`.
+"""Rules that keep, edit or remove documents. A new rule is one file here and one line in `AnyRule`.
 
 In a recipe, `rules` is a list in the order in which they judge; an item is a rule's name (its defaults), a
 preset's name (the rules it stands for), or a mapping with `rule: name` and thresholds.
@@ -8,30 +8,38 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from pipelines.curation.rules.base import Edit, Rule
+from pipelines.curation.rules.base import Rule
 from pipelines.curation.rules.c4 import C4
 from pipelines.curation.rules.code import Code
 from pipelines.curation.rules.fineweb import FineWeb
 from pipelines.curation.rules.gopher import GopherQuality, GopherRepetition
+from pipelines.curation.rules.mc4 import MC4
+from pipelines.curation.rules.refinedweb import RefinedWebLines
+from pipelines.curation.rules.url import Url
 
 AnyRule = Annotated[
     GopherQuality
     | GopherRepetition
     | C4
+    | MC4
     | FineWeb
-    | Code,
+    | RefinedWebLines
+    | Code
+    | Url,
     Field(discriminator="rule"),
 ]  # fmt: skip
 
 PRESETS: dict[str, list[dict[str, Any]]] = {
+    "c4": [{"rule": "c4"}],
+    "gopher": [{"rule": "gopher_quality"}, {"rule": "gopher_repetition"}],
     # The order and settings of FineWeb's own pipeline (Penedo et al. 2024), before its deduplication.
-    "fineweb_web": [
+    "fineweb": [
         {"rule": "gopher_repetition"},
         {"rule": "gopher_quality"},
         {"rule": "c4", "terminal_punctuation": False, "min_line_words": None, "min_sentences": None},
         {"rule": "fineweb"},
     ],
-    "gopher": [{"rule": "gopher_quality"}, {"rule": "gopher_repetition"}],
+    "refinedweb": [{"rule": "gopher_repetition"}, {"rule": "gopher_quality"}, {"rule": "refinedweb_lines"}],
 }
 
 
@@ -49,4 +57,5 @@ def _written_out(items: Any) -> Any:
 
 Rules = Annotated[list[AnyRule], BeforeValidator(_written_out)]
 
-__all__ = ["C4", "PRESETS", "AnyRule", "Code", "Edit", "FineWeb", "GopherQuality", "GopherRepetition", "Rule", "Rules"]
+__all__ = ["C4", "MC4", "PRESETS", "AnyRule", "Code", "FineWeb", "GopherQuality", "GopherRepetition", "RefinedWebLines"]
+__all__ += ["Rule", "Rules", "Url"]

@@ -1,28 +1,29 @@
 """C4's line and document filters (Raffel et al. 2020, JMLR 21/140, §2.2).
 
-Lines, in this order: dropped for a word of more than 1000 characters; bracketed citations are cut out of them;
-dropped unless they end in a terminal punctuation mark (and not in "..."), with fewer than `min_line_words` words,
-for "javascript", or for a policy notice. The document is dropped for "lorem ipsum" or a curly bracket in a line
-that got so far, and with fewer than `min_sentences` sentences in what is left.
+Bracketed citations are cut out of lines. A line is dropped for a word of more than 1000 characters, unless it ends
+in a terminal punctuation mark (and not in "..."), with fewer than `min_line_words` words, for "javascript", or for a
+policy notice. The document is dropped for "lorem ipsum" or a curly bracket in a line that got so far, and with fewer
+than `min_sentences` sentences in what is left.
 
-The paper's text says 3 words and 5 sentences; the published code (tfds) 5 and 3: both are settings. Sentences are
-counted by their end marks. As in that code, "lorem ipsum" and the bracket are looked for after the lines before
-them were dropped, so neither drops a page from inside a line that goes anyway.
+The paper's text says 3 words and 5 sentences; the published code (`variant: tfds`) 5 and 3. As in that code, "lorem
+ipsum" and the bracket are looked for after the lines before them were dropped, so neither drops a page from inside a
+line that goes anyway. Sentences are counted by end marks. `variant: datatrove` counts a line's words before citations
+are cut and lets an apostrophe end a line.
 """
 
 from __future__ import annotations
 
-import re
-from typing import Literal
+from typing import Any, Literal
 
-from pipelines.curation.documents import Rejection
-from pipelines.curation.rules.base import Edit, Rule
-from pipelines.curation.signals import Signals
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import model_validator
 
-_CITATIONS = re.compile(r"\[\d*\]|\[edit\]|\[citation needed\]")
-_SENTENCE_END = re.compile(r"[.!?…]+[\"'”’»)\]]*(?=\s|$)")
-_END_MARKS = (".", "?", "!", '"', "”", "»")
-_POLICIES = (
+from pipelines.curation import lines as line_tables
+from pipelines.curation.lines import STAYS, Lines
+from pipelines.curation.rules.base import KEPT, Batch, Rule, Verdicts
+
+POLICIES = (
     "terms of use",
     "privacy policy",
     "cookie policy",
@@ -30,12 +31,15 @@ _POLICIES = (
     "use of cookies",
     "use cookies",
 )
+REASONS = ("long_word", "no_terminal_punctuation", "few_words", "javascript", "policy")
+END_MARKS = {"paper": '.?!"”»', "tfds": '.?!"', "datatrove": ".?!\"'"}
 
 
 class C4(Rule, frozen=True):
     """Whole sentences only; boilerplate lines go, and pages that are code or filler."""
 
     rule: Literal["c4"] = "c4"
+    variant: Literal["paper", "tfds", "datatrove"] = "paper"
     terminal_punctuation: bool = True
     max_word_characters: int | None = 1000
     min_line_words: int | None = 3
@@ -46,46 +50,64 @@ class C4(Rule, frozen=True):
     drop_lorem_ipsum: bool = True
     drop_curly_bracket: bool = True
 
-    def judge(self, text: str, language: str, signals: Signals) -> Rejection | Edit | None:
-        """The document with its remaining lines, or why it goes."""
-        kept: list[str] = []
-        for line in text.split("\n"):
-            line = line.strip()
-            lowered = line.lower()
-            if self.remove_citations and "[" in line:
-                line = _CITATIONS.sub("", line)
-            if self._drops(line):
-                continue
-            if self.drop_lorem_ipsum and "lorem ipsum" in lowered:
-                return Rejection(self.rule, "lorem_ipsum")
-            if self.drop_javascript_lines and "javascript" in lowered:
-                continue
-            if self.drop_curly_bracket and "{" in line:
-                return Rejection(self.rule, "curly_bracket")
-            if self.drop_policy_lines and any(policy in lowered for policy in _POLICIES):
-                continue
-            kept.append(line)
-        if not any(kept):
-            return Rejection(self.rule, "no_lines", 0.0, 1.0)
-        edited = _unwrapped(kept)
-        if self.min_sentences is not None:
-            sentences = len(_SENTENCE_END.findall(edited))
-            if rejection := self.below("too_few_sentences", float(sentences), self.min_sentences):
-                return rejection
-        return Edit(edited) if edited != text else None
+    @model_validator(mode="before")
+    @classmethod
+    def _published(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("variant") == "tfds":
+            return {"min_line_words": 5, "min_sentences": 3, **values}
+        return values
 
-    def _drops(self, line: str) -> bool:
-        words = line.split()
-        if not words:
-            # Blank lines hold paragraphs apart and are no lines of text.
-            return False
-        if self.max_word_characters is not None and max(map(len, words)) > self.max_word_characters:
-            return True
-        if self.terminal_punctuation and (not line.endswith(_END_MARKS) or line.endswith("...")):
-            return True
-        return self.min_line_words is not None and len(words) < self.min_line_words
+    def judge(self, batch: Batch) -> Verdicts:
+        """The documents with their remaining lines, or why they go."""
+        n, lines = len(batch), line_tables.table(batch.text)
+        reason, document = self._lines(lines, n)
+        left = np.bincount(lines.row, weights=(reason == STAYS) & ~lines.blank, minlength=n)
+        sentences = np.bincount(lines.row, weights=np.where(reason == STAYS, lines.sentences, 0), minlength=n)
+        verdicts = Verdicts.keep_all(n)
+        verdicts.reasons = ("lorem_ipsum", "curly_bracket", "no_lines", "too_few_sentences")
+        verdicts.score, verdicts.threshold = np.full(n, np.nan), np.full(n, np.nan)
+        tests = [(2, left, 1)] + ([(3, sentences, self.min_sentences)] if self.min_sentences is not None else [])
+        for number, score, threshold in reversed(tests):
+            gone = score < threshold
+            verdicts.reason[gone], verdicts.score[gone], verdicts.threshold[gone] = number, score[gone], threshold
+        found = document != KEPT
+        verdicts.reason[found] = document[found]
+        verdicts.score[found] = verdicts.threshold[found] = np.nan
+        verdicts.texts = line_tables.assemble(batch.text, lines, reason, self.remove_citations)
+        stays = verdicts.reason == KEPT
+        verdicts.spans = line_tables.spans(batch.text, lines, reason, REASONS, self.remove_citations, stays)
+        return verdicts
 
+    def _lines(self, lines: Lines, n: int) -> tuple[NDArray[np.int8], NDArray[np.int16]]:
+        """Why each line goes, and which of the first two reasons drops each document."""
+        words = lines.raw_words if self.variant == "datatrove" or not self.remove_citations else lines.words
+        marks = np.array([ord(mark) for mark in END_MARKS[self.variant]])
+        reason = np.full(len(lines), STAYS, np.int8)
 
-def _unwrapped(lines: list[str]) -> str:
-    """The lines joined, with at most one blank line between two, and none at the ends."""
-    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip("\n")
+        def drop(number: int, where: NDArray[np.bool_]) -> None:
+            reason[(reason == STAYS) & where & ~lines.blank] = number
+
+        if self.max_word_characters is not None:
+            drop(0, lines.longest_word > self.max_word_characters)
+        if self.terminal_punctuation:
+            drop(1, ~np.isin(lines.last, marks) | (lines.dots >= 3))
+        if self.min_line_words is not None:
+            drop(2, words < self.min_line_words)
+        lorem = self._first(lines, lines.has("lorem ipsum") & (reason == STAYS) & self.drop_lorem_ipsum, n)
+        if self.drop_javascript_lines:
+            drop(3, lines.has("javascript"))
+        bracket = self._first(lines, lines.has("{") & (reason == STAYS) & self.drop_curly_bracket, n)
+        if self.drop_policy_lines:
+            drop(4, lines.has(*POLICIES))
+        document = np.full(n, KEPT, np.int16)
+        document[bracket < len(lines)] = 1
+        document[(lorem < len(lines)) & (lorem <= bracket)] = 0
+        return reason, document
+
+    @staticmethod
+    def _first(lines: Lines, where: NDArray[np.bool_], n: int) -> NDArray[np.int64]:
+        """(n,) the number of each document's first line for which something holds; else the number of lines."""
+        first = np.full(n, len(lines))
+        found = np.flatnonzero(where)
+        np.minimum.at(first, lines.row[found], found)
+        return first

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pipelines.curation.documents import Rejection
-from pipelines.curation.rules.base import Rule
-from pipelines.curation.signals import Signals
+from pipelines.curation.rules.base import Test, ThresholdRule
 
 
-class Code(Rule, frozen=True):
+class Code(ThresholdRule, frozen=True):
     """Programs that people wrote."""
 
     rule: Literal["code"] = "code"
@@ -22,11 +20,11 @@ class Code(Rule, frozen=True):
     max_line_length: int | None = 1000
     min_alphanumeric_characters: float | None = 0.25
 
-    def judge(self, text: str, language: str, signals: Signals) -> Rejection | None:
-        """The first test that fails."""
-        return (
-            self.below("too_short", signals.characters, self.min_characters)
-            or self.above("mean_line_length", signals.mean_line_length, self.max_mean_line_length)
-            or self.above("longest_line", signals.longest_line, self.max_line_length)
-            or self.below("alphanumeric", signals.alphanumeric_characters, self.min_alphanumeric_characters)
-        )
+    def tests(self) -> list[Test]:
+        """Lengths, then what the characters are."""
+        return [
+            Test("too_short", "characters", "<", self.min_characters),
+            Test("mean_line_length", "mean_line_length", ">", self.max_mean_line_length),
+            Test("longest_line", "longest_line", ">", self.max_line_length),
+            Test("alphanumeric", "alphanumeric_characters", "<", self.min_alphanumeric_characters),
+        ]

@@ -14,18 +14,17 @@ Repetition (table A1), the largest allowed:
 
 How words, lines and n-grams are read: `pipelines.curation.signals`. Stop words are counted once each, and in the
 document's language; a language without a list is not tested. All tests allow the threshold itself.
+`variant: datatrove` measures both as datatrove 0.10 does.
 """
 
 from __future__ import annotations
 
 from typing import Literal
 
-from pipelines.curation.documents import Rejection
-from pipelines.curation.rules.base import Rule
-from pipelines.curation.signals import Signals
+from pipelines.curation.rules.base import Test, VariantRule
 
 
-class GopherQuality(Rule, frozen=True):
+class GopherQuality(VariantRule, frozen=True):
     """Prose of a reasonable length, in words, with ordinary lines."""
 
     rule: Literal["gopher_quality"] = "gopher_quality"
@@ -40,23 +39,23 @@ class GopherQuality(Rule, frozen=True):
     min_alphabetic_words: float | None = 0.8
     min_stop_words: int | None = 2
 
-    def judge(self, text: str, language: str, signals: Signals) -> Rejection | None:
-        """The first test that fails."""
-        return (
-            self.below("too_few_words", signals.words, self.min_words)
-            or self.above("too_many_words", signals.words, self.max_words)
-            or self.below("short_words", signals.mean_word_length, self.min_mean_word_length)
-            or self.above("long_words", signals.mean_word_length, self.max_mean_word_length)
-            or self.above("hashes", signals.hashes_per_word, self.max_hashes_per_word)
-            or self.above("ellipses", signals.ellipses_per_word, self.max_ellipses_per_word)
-            or self.above("bullet_lines", signals.bullet_lines, self.max_bullet_lines)
-            or self.above("ellipsis_lines", signals.ellipsis_lines, self.max_ellipsis_lines)
-            or self.below("alphabetic_words", signals.alphabetic_words, self.min_alphabetic_words)
-            or self.below("stop_words", signals.stop_words, self.min_stop_words)
-        )
+    def tests(self) -> list[Test]:
+        """In the paper's order."""
+        return [
+            Test("too_few_words", self.signal("words"), "<", self.min_words),
+            Test("too_many_words", self.signal("words"), ">", self.max_words),
+            Test("short_words", self.signal("mean_word_length"), "<", self.min_mean_word_length),
+            Test("long_words", self.signal("mean_word_length"), ">", self.max_mean_word_length),
+            Test("hashes", self.signal("hashes_per_word"), ">", self.max_hashes_per_word),
+            Test("ellipses", self.signal("ellipses_per_word"), ">", self.max_ellipses_per_word),
+            Test("bullet_lines", self.signal("bullet_lines"), ">", self.max_bullet_lines),
+            Test("ellipsis_lines", self.signal("ellipsis_lines"), ">", self.max_ellipsis_lines),
+            Test("alphabetic_words", self.signal("alphabetic_words"), "<", self.min_alphabetic_words),
+            Test("stop_words", self.signal("stop_words"), "<", self.min_stop_words),
+        ]
 
 
-class GopherRepetition(Rule, frozen=True):
+class GopherRepetition(VariantRule, frozen=True):
     """Text that does not repeat itself."""
 
     rule: Literal["gopher_repetition"] = "gopher_repetition"
@@ -74,28 +73,21 @@ class GopherRepetition(Rule, frozen=True):
     max_duplicate_9_grams: float | None = 0.11
     max_duplicate_10_grams: float | None = 0.10
 
-    def judge(self, text: str, language: str, signals: Signals) -> Rejection | None:
-        """The first test that fails, in the table's order."""
-        return (
-            self.above("duplicate_lines", signals.duplicate_lines, self.max_duplicate_lines)
-            or self.above("duplicate_paragraphs", signals.duplicate_paragraphs, self.max_duplicate_paragraphs)
-            or self.above(
-                "duplicate_line_characters",
-                signals.duplicate_line_characters,
-                self.max_duplicate_line_characters,
-            )
-            or self.above(
-                "duplicate_paragraph_characters",
-                signals.duplicate_paragraph_characters,
-                self.max_duplicate_paragraph_characters,
-            )
-            or self.above("top_2_gram", signals.top_2_gram, self.max_top_2_gram)
-            or self.above("top_3_gram", signals.top_3_gram, self.max_top_3_gram)
-            or self.above("top_4_gram", signals.top_4_gram, self.max_top_4_gram)
-            or self.above("duplicate_5_grams", signals.duplicate_5_grams, self.max_duplicate_5_grams)
-            or self.above("duplicate_6_grams", signals.duplicate_6_grams, self.max_duplicate_6_grams)
-            or self.above("duplicate_7_grams", signals.duplicate_7_grams, self.max_duplicate_7_grams)
-            or self.above("duplicate_8_grams", signals.duplicate_8_grams, self.max_duplicate_8_grams)
-            or self.above("duplicate_9_grams", signals.duplicate_9_grams, self.max_duplicate_9_grams)
-            or self.above("duplicate_10_grams", signals.duplicate_10_grams, self.max_duplicate_10_grams)
-        )
+    def tests(self) -> list[Test]:
+        """In the table's order."""
+        most = {
+            "duplicate_lines": self.max_duplicate_lines,
+            "duplicate_paragraphs": self.max_duplicate_paragraphs,
+            "duplicate_line_characters": self.max_duplicate_line_characters,
+            "duplicate_paragraph_characters": self.max_duplicate_paragraph_characters,
+            "top_2_gram": self.max_top_2_gram,
+            "top_3_gram": self.max_top_3_gram,
+            "top_4_gram": self.max_top_4_gram,
+            "duplicate_5_grams": self.max_duplicate_5_grams,
+            "duplicate_6_grams": self.max_duplicate_6_grams,
+            "duplicate_7_grams": self.max_duplicate_7_grams,
+            "duplicate_8_grams": self.max_duplicate_8_grams,
+            "duplicate_9_grams": self.max_duplicate_9_grams,
+            "duplicate_10_grams": self.max_duplicate_10_grams,
+        }
+        return [Test(name, self.signal(name), ">", threshold) for name, threshold in most.items()]

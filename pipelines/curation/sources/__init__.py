@@ -4,8 +4,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from pipelines.curation.sources.base import Source
+from pipelines.curation.sources.base import Source, Split
 from pipelines.curation.sources.code import CodeSource
+from pipelines.curation.sources.html import HtmlSource
 from pipelines.curation.sources.jsonl import JsonlSource
 from pipelines.curation.sources.parquet import ParquetSource
 from pipelines.curation.sources.text import TextSource
@@ -16,8 +17,19 @@ AnySource = Annotated[
     | JsonlSource
     | ParquetSource
     | TextSource
+    | HtmlSource
     | CodeSource,
     Field(discriminator="kind"),
 ]  # fmt: skip
 
-__all__ = ["AnySource", "CodeSource", "JsonlSource", "ParquetSource", "Source", "TextSource", "WarcSource"]
+__all__ = [
+    "AnySource",
+    "CodeSource",
+    "HtmlSource",
+    "JsonlSource",
+    "ParquetSource",
+    "Source",
+    "Split",
+    "TextSource",
+    "WarcSource",
+]

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from pipelines import storage
 from pipelines.curation.documents import Raw
-from pipelines.curation.sources.base import Source
+from pipelines.curation.sources.base import Source, Split
 
 EXTENSIONS = [
     ".c",
@@ -52,10 +52,10 @@ class CodeSource(Source, frozen=True):
         """Code by the file's name."""
         return path.lower().endswith(tuple(self.extensions))
 
-    def read(self, path: str, file: int) -> Iterator[Raw]:
+    def read(self, split: Split) -> Iterator[Raw]:
         """The file, unless it is binary or not UTF-8."""
-        data = storage.read_bytes(path)
-        raw = Raw(file, 0, len(data), title=path.rsplit("/", 1)[-1])
+        data = storage.read_bytes(split.path)
+        raw = Raw(0, len(data), title=split.path.rsplit("/", 1)[-1])
         if b"\x00" in data:
             raw.problem = "binary"
             yield raw

@@ -11,7 +11,7 @@ from pydantic import Field
 from pipelines import storage
 from pipelines.curation.documents import Raw
 from pipelines.curation.extraction import decode
-from pipelines.curation.sources.base import Source
+from pipelines.curation.sources.base import Source, Split
 
 SUFFIXES = (".txt", ".md", ".markdown", ".rst")
 _BLANK = re.compile(r"\n[ \t]*\n\s*")
@@ -29,19 +29,19 @@ class TextSource(Source, frozen=True):
         """Text by the file's name."""
         return path.lower().endswith(SUFFIXES)
 
-    def read(self, path: str, file: int) -> Iterator[Raw]:
-        """The file's parts in order; `row` numbers them."""
-        data = storage.read_bytes(path)
+    def read(self, split: Split) -> Iterator[Raw]:
+        """The file's parts in order; `position` numbers them."""
+        data = storage.read_bytes(split.path)
         if b"\x00" in data[:8192]:
-            yield Raw(file, 0, len(data), problem="binary")
+            yield Raw(0, len(data), problem="binary")
             return
         text = decode(data, html=False).replace("\r\n", "\n")
-        parts = split(text, self.part_characters) if self.part_characters else [text]
-        for row, part in enumerate(parts):
-            yield Raw(file, row, len(part.encode("utf-8", "replace")), text=part, title=_stem(path))
+        parts = parts_of(text, self.part_characters) if self.part_characters else [text]
+        for position, part in enumerate(parts):
+            yield Raw(position, len(part.encode("utf-8", "replace")), text=part, title=_stem(split.path))
 
 
-def split(text: str, characters: int) -> list[str]:
+def parts_of(text: str, characters: int) -> list[str]:
     """Cut at the first blank line at or after every `characters` characters.
 
     Nothing but the blank lines at cuts is lost. A last part shorter than a quarter joins the one before it.

@@ -6,15 +6,24 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import xxhash
+from hypothesis import given
+from hypothesis import strategies as st
 
-from pipelines.curation import stages
-from pipelines.curation.language import Identifier
-from pipelines.curation.stages import ConservationError, conserve, judge_language, text_key
+from pipelines.curation import publishing, stages
+from pipelines.curation.buffers import strings
+from pipelines.curation.keys import text_keys
+from pipelines.curation.language import Identifier, LanguageSettings
+from pipelines.curation.measuring import Gauge
+from pipelines.curation.planning import Unit, plan
+from pipelines.curation.signals.reference import lower
+from pipelines.curation.stages import ConservationError, conserve, judge_languages
 from pipelines.curation.tables import TableWriter
-from pipelines.curation.units import Hashes, Unit, Workspace, plan
+from pipelines.curation.workspace import Hashes, Workspace
 
 SCHEMA = pa.schema([("n", pa.int64())])
 
@@ -23,22 +32,22 @@ class Bench:
     """All stages of all units, without Ray and without deduplication."""
 
     def __init__(self, settings, output: Path) -> None:
-        self.settings, self.place, self.hashes = settings, Workspace(str(output)), Hashes(settings, "model")
-        self.identifier = Identifier(settings.language.model)
+        self.settings, self.place, self.hashes = settings, Workspace(str(output)), Hashes.of(settings)
+        self.gauge = Gauge(settings)
         self.units = plan(settings)
 
-    def extract(self, unit):
-        return stages.extract(unit, self.settings, self.identifier, self.place, self.hashes.extract(unit))
+    def process(self, unit):
+        return stages.process(unit, self.hashes, self.gauge, self.place)
 
-    def decide(self, unit):
-        return stages.decide(unit, self.settings, self.place, self.hashes.decide(unit))
+    def extracted(self, unit):
+        return self.place.done("extract", unit.name, self.hashes.extract(unit))
 
     def publish(self, unit):
-        wanted = self.hashes.publish(unit, None)
-        return stages.publish(unit, self.settings, self.place, None, wanted)
+        return publishing.publish(unit, self.settings, self.place, None, self.hashes.publish(unit, None))
 
     def all(self):
-        return [(self.extract(unit), self.decide(unit), self.publish(unit)) for unit in self.units]
+        done = [(unit, self.process(unit), self.publish(unit)) for unit in self.units]
+        return [(self.extracted(unit), decided, published) for unit, decided, published in done]
 
     def rows(self, kind: str) -> list[dict]:
         files = sorted(Path(self.place.output, kind).glob("*.parquet"))
@@ -58,35 +67,42 @@ def test_every_record_is_kept_or_rejected_with_its_place(bench: Bench):
     for extracted, decided, published in bench.all():
         assert extracted["in"] == published["documents"] + published["rejects"]
         assert decided["in"] == extracted["documents"]
+        assert decided["documents"] == published["documents"]
     kept, rejects = bench.rows("corpus"), bench.rows("rejects")
     names = [row["id"] for row in kept + rejects]
     assert len(set(names)) == len(names) == 30 + 15 + 2
     reasons = {row["id"]: (row["stage"], row["reason"]) for row in rejects}
-    assert reasons["rows/00000-0000003"] == ("read", "json")
-    assert reasons["rows/00000-0000004"] == ("language", "other_language")
-    assert reasons["code/00001-0000000"] == ("read", "binary")
-    assert all(row["detail"].startswith("identified as ") for row in rejects if row["stage"] == "language")
-    by_id = {row["id"]: row for row in kept}
-    first = by_id["rows/00000-0000000"]
-    assert (first["url"], first["license"], first["language"], first["row"]) == ("http://a/0", "CC0", "en", 0)
+    by_reason = {reason: name for name, reason in reasons.items()}
+    assert by_reason["read", "json"].startswith("rows/")
+    assert by_reason["read", "binary"].startswith("code/")
+    other = next(row for row in rejects if row["reason"] == "other_language")
+    assert other["detail"].startswith("identified as ")
+    assert (other["language"], other["words"] > 0) == ("es", True)
+    first = next(row for row in kept if row["url"] == "http://a/0")
+    assert (first["license"], first["language"], first["position"]) == ("CC0", "en", 0)
     assert first["file"].endswith("rows/a.jsonl")
-    assert (by_id["code/00000-0000000"]["language"], by_id["code/00000-0000000"]["license"]) == ("code", "MIT")
+    code = next(row for row in kept if row["source"] == "code")
+    assert (code["language"], code["license"]) == ("code", "MIT")
 
 
-def test_ids_do_not_depend_on_how_files_are_put_into_units(bench: Bench, tmp_path: Path):
+def test_documents_do_not_depend_on_how_files_are_cut_or_put_into_units(bench: Bench, tmp_path: Path):
     bench.all()
     together = Bench(bench.settings.model_copy(update={"unit_bytes": 10**9}), tmp_path / "together")
     together.all()
-    assert len(together.units) < len(bench.units)
+    pieces = Bench(bench.settings.model_copy(update={"unit_bytes": 500}), tmp_path / "pieces")
+    pieces.all()
+    assert len(together.units) < len(bench.units) < len(pieces.units)
     for kind in ("corpus", "rejects"):
-        assert together.rows(kind) == bench.rows(kind)
+        rows = sorted(bench.rows(kind), key=lambda row: row["id"])
+        assert sorted(together.rows(kind), key=lambda row: row["id"]) == rows
+        assert sorted(pieces.rows(kind), key=lambda row: row["id"]) == rows
 
 
 def test_a_second_pass_writes_the_same_bytes(bench: Bench, tmp_path: Path):
     bench.all()
     again = Bench(bench.settings, tmp_path / "again")
     again.all()
-    for kind in ("corpus", "rejects"):
+    for kind in ("corpus", "rejects", "spans"):
         for file in Path(bench.place.output, kind).iterdir():
             assert Path(again.place.output, kind, file.name).read_bytes() == file.read_bytes()
 
@@ -99,17 +115,21 @@ def test_a_threshold_repeats_decisions_and_not_extraction(bench: Bench):
             {**bench.settings.model_dump(), "rules": [{"rule": "gopher_quality", "min_words": 1000}]}
         ).rules}
     )  # fmt: skip
-    hashes = Hashes(strict, "model")
-    assert hashes.extract(unit) == bench.hashes.extract(unit)
+    hashes = Hashes.of(strict)
+    assert hashes.measure(unit) == bench.hashes.measure(unit)
     assert hashes.decide(unit) != bench.hashes.decide(unit)
-    changed = Bench(strict, Path(bench.place.output))
-    assert changed.decide(unit)["documents"] == 0
+    files = [Path(bench.place.documents(unit)), Path(bench.place.signals(unit))]
+    times = [file.stat().st_mtime_ns for file in files]
+    assert Bench(strict, Path(bench.place.output)).process(unit)["documents"] == 0
+    assert [file.stat().st_mtime_ns for file in files] == times
 
 
-def test_another_model_or_a_changed_file_repeats_extraction(bench: Bench):
+def test_another_model_measures_again_and_a_changed_file_is_extracted_again(bench: Bench):
     unit = bench.units[0]
-    assert Hashes(bench.settings, "other").extract(unit) != bench.hashes.extract(unit)
-    path = Path(unit.files[0][1])
+    other = Hashes(bench.settings, dict.fromkeys(bench.hashes.contents, "other"))
+    assert other.extract(unit) == bench.hashes.extract(unit)
+    assert other.measure(unit) != bench.hashes.measure(unit)
+    path = Path(unit.splits[0].path)
     path.write_text(path.read_text() + '{"text": "more"}\n')
     assert bench.hashes.extract(plan(bench.settings)[0]) != bench.hashes.extract(unit)
 
@@ -119,6 +139,7 @@ def test_beginning_a_stage_voids_it_and_all_that_follows(bench: Bench):
     unit = bench.units[0]
     wanted = {
         "extract": bench.hashes.extract(unit),
+        "measure": bench.hashes.measure(unit),
         "decide": bench.hashes.decide(unit),
         "publish": bench.hashes.publish(unit, None),
     }
@@ -126,9 +147,9 @@ def test_beginning_a_stage_voids_it_and_all_that_follows(bench: Bench):
     def done() -> list[str]:
         return [stage for stage, key in wanted.items() if bench.place.done(stage, unit.name, key)]
 
-    assert done() == ["extract", "decide", "publish"]
+    assert done() == ["extract", "measure", "decide", "publish"]
     bench.place.begin("decide", unit.name)
-    assert done() == ["extract"]
+    assert done() == ["extract", "measure"]
 
 
 def test_a_unit_survives_its_travel_through_a_table(bench: Bench):
@@ -138,10 +159,10 @@ def test_a_unit_survives_its_travel_through_a_table(bench: Bench):
 def test_a_table_is_not_there_before_it_is_whole(tmp_path: Path):
     path = tmp_path / "table.parquet"
     with TableWriter(str(path), SCHEMA) as writer:
-        for n in range(2500):
+        for n in range(10_000):
             writer.add((n,))
         assert not path.exists()
-    assert pq.read_table(path)["n"].to_pylist() == list(range(2500))
+    assert pq.read_table(path)["n"].to_pylist() == list(range(10_000))
 
 
 def test_an_error_leaves_the_old_table_and_no_other_file(tmp_path: Path):
@@ -157,10 +178,11 @@ def test_an_error_leaves_the_old_table_and_no_other_file(tmp_path: Path):
 DYING = """
 import os, sys
 from pipelines.curation import stages
-from pipelines.curation.language import Identifier
+from pipelines.curation.measuring import Gauge
+from pipelines.curation.planning import plan
 from pipelines.curation.settings import CurationSettings
 from pipelines.curation.tables import TableWriter
-from pipelines.curation.units import Hashes, Workspace, plan
+from pipelines.curation.workspace import Hashes, Workspace
 
 def die(self, kind, error, trace):
     self._flush()
@@ -170,9 +192,7 @@ def die(self, kind, error, trace):
 
 settings = CurationSettings.model_validate_json(sys.argv[1])
 TableWriter.__exit__ = die
-unit = plan(settings)[0]
-identifier = Identifier(settings.language.model)
-stages.extract(unit, settings, identifier, Workspace(sys.argv[2]), Hashes(settings, "model").extract(unit))
+stages.process(plan(settings)[0], Hashes.of(settings), Gauge(settings), Workspace(sys.argv[2]))
 """
 
 
@@ -199,29 +219,53 @@ def test_a_document_that_vanishes_is_an_error():
 
 
 def test_the_language_threshold_itself_is_removed():
+    def verdict(language, score, keep, share=None):
+        shares = None if share is None else np.array([share])
+        return next(judge_languages([language], np.array([score]), keep, shares, 0.5))
+
     keep = {"en": 0.65}
-    assert judge_language("en", 0.66, keep) is None
-    assert judge_language("en", 0.65, keep).reason == "language_score"
-    assert judge_language("fi", 1.0, keep).reason == "other_language"
-    assert judge_language("fi", 0.1, None) is None
+    assert verdict("en", 0.66, keep) is None
+    assert verdict("en", 0.65, keep).reason == "language_score"
+    assert verdict("fi", 1.0, keep).reason == "other_language"
+    assert verdict("fi", 0.1, None) is None
+    assert verdict("en", 0.66, keep, 0.5) is None
+    assert verdict("en", 0.66, keep, 0.49).reason == "mixed_languages"
 
 
 def test_only_the_beginning_is_identified_and_nothing_crashes_it(language_model: str):
-    identifier = Identifier(language_model, characters=200)
+    identifier = Identifier(LanguageSettings(model=language_model, characters=200))
+
+    def identify(text):
+        languages, scores = identifier.identify_batch([text])
+        return languages[0], scores[0]
+
     english = "the dog runs with all the other animals and " * 10
     french = "le renard saute par dessus le chien dans la forêt et " * 50
-    assert identifier.identify(english + french) == identifier.identify(english)
-    assert identifier.identify(french)[0] == "fr"
+    assert identify(english + french) == identify(english)
+    assert identify(french)[0] == "fr"
     for odd in ("", "\n\n", "\x00", "\U0001f600", "x" * 10_000):
-        assert 0 <= identifier.identify(odd)[1] <= 1
+        assert 0 <= identify(odd)[1] <= 1
     with pytest.raises(FileNotFoundError, match="nowhere"):
-        Identifier("/nowhere/lid.bin")
+        Identifier(LanguageSettings(model="/nowhere/lid.bin"))
+
+
+def test_the_share_of_a_page_is_that_of_its_paragraphs_in_its_language(language_model: str):
+    identifier = Identifier(LanguageSettings(model=language_model, min_share=0.5))
+    english, french = "the dog runs with all the other animals " * 5, "le renard saute par dessus le chien " * 5
+    shares = identifier.shares([f"{english}\n\n{french}", english, "short"], ["en", "en", "en"])
+    assert shares.tolist() == pytest.approx([len(english) / (len(english) + len(french)), 1, 1])
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=60))
+def test_a_key_is_that_of_the_text_in_lower_case_with_single_spaces(text):
+    expected = xxhash.xxh3_128_digest(" ".join(lower(text).split()).encode())
+    assert text_keys(strings(["x", text, "y"]))[1] == expected
 
 
 def test_texts_that_differ_in_case_and_white_space_have_one_key():
-    assert text_key("One  two\nthree ") == text_key("one two three")
-    assert text_key("one two three") != text_key("one two, three")
-    assert len(text_key("")) == 16
+    one, same, other, empty = text_keys(strings(["One  two\nthree ", "one two three", "one two, three", ""]))
+    assert one == same != other
+    assert len(empty) == 16
 
 
 def test_lone_surrogates_become_replacement_characters(settings_for, language_model: str, tmp_path: Path):

@@ -6,14 +6,15 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipelines.curation.buffers import strings
 from pipelines.curation.dedup import KEYS_SCHEMA, empty, keys_table, losers_of
-from pipelines.curation.stages import text_key
+from pipelines.curation.keys import text_keys
 
 TEXTS = st.lists(st.sampled_from("abcdefgh"), max_size=40)
 
 
 def decisions(names: list[str], texts: list[str]) -> pa.RecordBatch:
-    keys = pa.array([text_key(text) for text in texts], pa.binary(16))
+    keys = pa.array(text_keys(strings(texts)), pa.binary(16))
     positions = pa.array(range(len(texts)), pa.int64())
     return pa.record_batch({"position": positions, "id": pa.array(names, pa.string()), "key": keys})
 
@@ -50,7 +51,7 @@ def test_a_hundred_thousand_copies_are_one_document():
     count = 100_000
     columns = {
         "bucket": pa.array([0] * count, pa.int32()),
-        "key": pa.array([text_key("boilerplate")] * count, pa.binary(16)),
+        "key": pa.array(text_keys(strings(["boilerplate"])) * count, pa.binary(16)),
         "id": pa.array([f"s/{count - n:07d}" for n in range(count)]),
         "unit": pa.array(["u"] * count),
         "position": pa.array(range(count), pa.int64()),

@@ -2,19 +2,45 @@
 
 import math
 
+import numpy as np
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from pipelines.curation.documents import Rejection
-from pipelines.curation.rules import C4, PRESETS, Code, Edit, FineWeb, GopherQuality, GopherRepetition, Rules
-from pipelines.curation.signals import Signals, measure
-from pipelines.curation.stages import judge
+from pipelines.curation.buffers import strings
+from pipelines.curation.judging import Removal, judge
+from pipelines.curation.languages import Languages
+from pipelines.curation.rules import C4, MC4, PRESETS, Code, FineWeb, GopherQuality, GopherRepetition, Rules
+from pipelines.curation.rules.base import Batch, ThresholdRule
+from pipelines.curation.signals import DATATROVE, TEXT, Meter
 
-GOOD = Signals(
-    **dict.fromkeys(Signals._fields, 0.0)
+LANGUAGES = Languages.load(None)
+METER = Meter(LANGUAGES.stop_words)
+GOOD = (
+    dict.fromkeys(TEXT + DATATROVE, 0.0)
     | {"words": 100, "mean_word_length": 5, "alphabetic_words": 1, "stop_words": 5, "terminal_lines": 1}
-    | {"characters": 500, "alphanumeric_characters": 0.8}
+    | {"characters": 500, "alphanumeric_characters": 0.8, "long_lines": 5}
 )
+
+
+def batch(signals: dict[str, float], text: str = "", language: str = "en") -> Batch:
+    columns = {name: np.array([value], float) for name, value in signals.items()}
+    return Batch(["id"], strings([text]), [None], [language], columns)
+
+
+def measured(text: str, language: str = "en") -> Batch:
+    columns = METER.measure(strings([text]), [language])
+    return Batch(["id"], strings([text]), [None], [language], columns)
+
+
+def measure_names(texts, languages, names):
+    return METER.measure(texts, languages)
+
+
+def verdict(rule, subject: Batch) -> Removal | str | None:
+    """Why the one document goes, its edited text, or None."""
+    found = judge(subject, [rule], measure_names)
+    return found.removed.get(0) or found.texts.get(0)
+
 
 MOST = [
     (GopherQuality(), "words", 100_000, "too_many_words"),
@@ -56,38 +82,56 @@ LEAST = [
 
 @pytest.mark.parametrize(("rule", "signal", "threshold", "reason"), MOST)
 def test_the_threshold_itself_is_kept_and_anything_above_is_not(rule, signal, threshold, reason):
-    assert rule.judge("", "en", GOOD._replace(**{signal: threshold})) is None
+    assert verdict(rule, batch(GOOD | {signal: threshold})) is None
     above = math.nextafter(threshold, math.inf)
-    assert rule.judge("", "en", GOOD._replace(**{signal: above})) == Rejection(rule.rule, reason, above, threshold)
+    assert verdict(rule, batch(GOOD | {signal: above})) == Removal(rule.rule, reason, above, threshold)
 
 
 @pytest.mark.parametrize(("rule", "signal", "threshold", "reason"), LEAST)
 def test_the_threshold_itself_is_kept_and_anything_below_is_not(rule, signal, threshold, reason):
-    assert rule.judge("", "en", GOOD._replace(**{signal: threshold})) is None
+    assert verdict(rule, batch(GOOD | {signal: threshold})) is None
     below = math.nextafter(threshold, -math.inf)
-    assert rule.judge("", "en", GOOD._replace(**{signal: below})) == Rejection(rule.rule, reason, below, threshold)
+    assert verdict(rule, batch(GOOD | {signal: below})) == Removal(rule.rule, reason, below, threshold)
 
 
 def test_fineweb_drops_at_its_papers_thresholds():
     rule = FineWeb()
-    assert rule.judge("", "en", GOOD._replace(terminal_lines=0.12)).reason == "terminal_lines"
-    assert rule.judge("", "en", GOOD._replace(terminal_lines=0.1201)) is None
-    assert rule.judge("", "en", GOOD._replace(short_lines=0.67)).reason == "short_lines"
-    assert rule.judge("", "en", GOOD._replace(short_lines=0.6699)) is None
-    assert rule.judge("", "en", GOOD._replace(repeated_line_characters=0.1)).reason == "repeated_lines"
-    assert rule.judge("", "en", GOOD._replace(repeated_line_characters=0.0999)) is None
+    assert verdict(rule, batch(GOOD | {"terminal_lines": 0.12})).reason == "terminal_lines"
+    assert verdict(rule, batch(GOOD | {"terminal_lines": 0.1201})) is None
+    assert verdict(rule, batch(GOOD | {"short_lines": 0.67})).reason == "short_lines"
+    assert verdict(rule, batch(GOOD | {"short_lines": 0.6699})) is None
+    assert verdict(rule, batch(GOOD | {"repeated_line_characters": 0.1})).reason == "repeated_lines"
+    assert verdict(rule, batch(GOOD | {"repeated_line_characters": 0.0999})) is None
+
+
+def test_fineweb_as_datatrove_has_its_thresholds_and_compares_strictly():
+    rule = FineWeb(variant="datatrove")
+    good = GOOD | {"datatrove_terminal_lines": 1}
+    assert rule.min_repeated_line_characters == 0.01
+    assert FineWeb(variant="datatrove", min_repeated_line_characters=0.2).min_repeated_line_characters == 0.2
+    assert verdict(rule, batch(good | {"datatrove_terminal_lines": 0.12})) is None
+    assert verdict(rule, batch(good | {"datatrove_terminal_lines": 0.1199})).reason == "terminal_lines"
+    assert verdict(rule, batch(good | {"datatrove_short_lines": 0.67})) is None
+    assert verdict(rule, batch(good | {"datatrove_repeated_line_characters": 0.011})).reason == "repeated_lines"
 
 
 def test_none_switches_a_test_off_and_zero_does_not():
-    repeated = GOOD._replace(duplicate_lines=0.5)
-    assert GopherRepetition(max_duplicate_lines=None).judge("", "en", repeated) is None
-    assert GopherRepetition(max_duplicate_lines=0).judge("", "en", GOOD._replace(duplicate_lines=1e-9)) is not None
+    repeated = batch(GOOD | {"duplicate_lines": 0.5})
+    assert verdict(GopherRepetition(max_duplicate_lines=None), repeated) is None
+    assert verdict(GopherRepetition(max_duplicate_lines=0), batch(GOOD | {"duplicate_lines": 1e-9})) is not None
+
+
+@pytest.mark.parametrize("rule", [GopherQuality, GopherRepetition, FineWeb, Code, MC4])
+def test_a_rule_reads_signals_that_there_are(rule: type[ThresholdRule]):
+    assert rule().needs() <= set(TEXT)
+    if "variant" in rule.model_fields:
+        assert rule(variant="datatrove").needs() <= set(DATATROVE)
 
 
 def test_a_language_without_stop_words_is_not_tested_for_them():
-    signals = measure("kaksi sanaa " * 40, "fi")
-    assert math.isnan(signals.stop_words)
-    assert GopherQuality().judge("", "fi", signals) is None
+    subject = measured("kaksi sanaa " * 40, "xx")
+    assert math.isnan(subject.signals["stop_words"][0])
+    assert verdict(GopherQuality(), subject) is None
 
 
 @pytest.mark.parametrize(
@@ -95,7 +139,7 @@ def test_a_language_without_stop_words_is_not_tested_for_them():
     [("en", "the end of it"), ("fr", "la fin de tout"), ("es", "el fin de todo")],
 )
 def test_stop_words_are_counted_in_the_documents_language(language, text):
-    assert measure(text, language).stop_words == 2
+    assert measured(text, language).signals["stop_words"][0] == 2
 
 
 SENTENCES = (
@@ -104,7 +148,7 @@ SENTENCES = (
 
 
 def c4(text, **settings):
-    return C4(**settings).judge(text, "en", GOOD)
+    return verdict(C4(**settings), measured(text))
 
 
 def test_c4_keeps_a_text_of_whole_sentences_as_it_is():
@@ -124,12 +168,12 @@ def test_c4_keeps_a_text_of_whole_sentences_as_it_is():
     ],
 )
 def test_c4_drops_the_line_and_nothing_else(line):
-    assert c4(f"{SENTENCES}\n{line}") == Edit(SENTENCES)
+    assert c4(f"{SENTENCES}\n{line}") == SENTENCES
 
 
 def test_c4_cuts_citations_out():
     cited = SENTENCES.replace("eleven", "eleven[12]").replace("fifth", "fifth[citation needed]")
-    assert c4(cited) == Edit(SENTENCES)
+    assert c4(cited) == SENTENCES
     assert c4(cited, remove_citations=False) is None
 
 
@@ -143,28 +187,30 @@ def test_c4_drops_the_document(line, reason):
 
 def test_c4_counts_sentences_after_dropping_lines():
     four = "\n".join(SENTENCES.split("\n")[:4])
-    assert c4(f"{four}\nA fifth that ends nowhere") == Rejection("c4", "too_few_sentences", 4, 5)
+    assert c4(f"{four}\nA fifth that ends nowhere") == Removal("c4", "too_few_sentences", 4, 5)
     assert c4(four, min_sentences=4) is None
-    assert c4("nothing here", min_sentences=None) == Rejection("c4", "no_lines", 0, 1)
+    assert c4("nothing here", min_sentences=None) == Removal("c4", "no_lines", 0, 1)
 
 
 def test_c4_keeps_paragraphs_apart_and_dropped_ones_leave_no_hole():
     first, second = SENTENCES.split("\n", 1)
-    assert c4(f"{first}\n\nmenu\n\n{second}") == Edit(f"{first}\n\n{second}")
+    assert c4(f"{first}\n\nmenu\n\n{second}") == (f"{first}\n\n{second}")
 
 
 def test_rules_after_an_edit_judge_the_new_text():
     text = f"{SENTENCES}\n" + "menu\n" * 50
     rules = [C4(), GopherRepetition(), GopherQuality(min_words=20, min_stop_words=1)]
-    assert judge(text, "en", measure(text, "en"), rules) == Edit(SENTENCES)
-    assert isinstance(judge(text, "en", measure(text, "en"), rules[1:]), Rejection)
+    found = judge(measured(text), rules, measure_names)
+    assert (found.texts, found.removed) == ({0: SENTENCES}, {})
+    assert found.spans[0][1]["bytes"].to_pylist() == [len("menu\n" * 50) - 1]
+    assert 0 in judge(measured(text), rules[1:], measure_names).removed
 
 
 def test_a_recipe_names_rules_presets_or_settings():
     rules = TypeAdapter(Rules)
-    parsed = rules.validate_python(["fineweb_web", "code", {"rule": "gopher_quality", "min_words": 20}])
+    parsed = rules.validate_python(["fineweb", "code", {"rule": "gopher_quality", "min_words": 20}])
     assert [rule.rule for rule in parsed] == [
-        *[item["rule"] for item in PRESETS["fineweb_web"]],
+        *[item["rule"] for item in PRESETS["fineweb"]],
         "code",
         "gopher_quality",
     ]

@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import random
+from itertools import pairwise
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,10 +12,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipelines.curation.documents import Raw
 from pipelines.curation.extraction import ExtractionSettings, extract
-from pipelines.curation.sources import CodeSource, JsonlSource, ParquetSource, TextSource, WarcSource
-from pipelines.curation.sources.jsonl import parse
-from pipelines.curation.sources.text import split
+from pipelines.curation.sources import (
+    CodeSource,
+    HtmlSource,
+    JsonlSource,
+    ParquetSource,
+    Split,
+    TextSource,
+    WarcSource,
+)
+from pipelines.curation.sources.jsonl import COLUMNS, parse
+from pipelines.curation.sources.text import parts_of
 
 PAGE = "<html><head><title> A  title </title></head><body><p>Grüße an alle, die das lesen.</p></body></html>"
 
@@ -36,8 +47,28 @@ def record(kind: str, content_type: str, body: bytes, url: str) -> bytes:
     return "\r\n".join(head).encode() + b"\r\n\r\n" + body + b"\r\n\r\n"
 
 
-def read(source, path):
-    return list(source.read(str(path), 0))
+def whole(path: Path) -> Split:
+    size = path.stat().st_size
+    return Split(str(path), "key", size, 0, 0, size)
+
+
+def read(source, path) -> list[Raw]:
+    return list(source.read(whole(Path(path))))
+
+
+def read_cut(source, path: Path, cuts: list[int]) -> list[Raw]:
+    """The file's records, read as the splits between the cuts."""
+    size = path.stat().st_size
+    edges = sorted({0, size, *(cut % (size + 1) for cut in cuts)})
+    splits = [whole(path)._replace(begin=begin, end=end) for begin, end in pairwise(edges)]
+    return [raw for split in splits for raw in source.read(split)]
+
+
+NAMES = {name: name for name in COLUMNS}
+
+
+def row_of(line: bytes) -> Raw:
+    return parse(line, 0, NAMES)
 
 
 HTML = "Content-Type: text/html; charset=utf-8"
@@ -59,7 +90,7 @@ def test_warc_pages_are_decoded_and_other_responses_are_accounted_for(tmp_path: 
         path = tmp_path / name
         path.write_bytes(data)
         raws = read(WarcSource(name="w", paths=[str(path)]), path)
-        assert [raw.row for raw in raws] == [0, 1, 2, 3, 4, 5]
+        assert [raw.position for raw in raws] == sorted({raw.position for raw in raws})
         assert [raw.problem for raw in raws] == [None, None, None, "content_type", "http_status", None]
         assert raws[0].url == "http://a/"
         assert raws[0].date == "2020-02-02T02:02:02Z"
@@ -77,7 +108,7 @@ def test_a_cut_off_warc_file_gives_what_it_has(tmp_path: Path):
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz", ".zst"])
-def test_jsonl_rows_keep_their_line_numbers(tmp_path: Path, suffix: str):
+def test_jsonl_rows_have_the_offsets_of_their_lines(tmp_path: Path, suffix: str):
     lines = [
         '{"text": "one", "url": "u", "license": "l", "date": 2020}',
         "",
@@ -90,16 +121,93 @@ def test_jsonl_rows_keep_their_line_numbers(tmp_path: Path, suffix: str):
     path = tmp_path / f"rows.jsonl{suffix}"
     path.write_bytes(data if not suffix else compress(data, suffix))
     raws = read(JsonlSource(name="r", paths=[str(path)]), path)
-    assert [(raw.row, raw.problem) for raw in raws] == [
-        (0, None),
-        (2, None),
-        (3, "json"),
-        (4, "not_an_object"),
-        (5, "no_text"),
+    assert [(raw.position, raw.problem) for raw in raws] == [
+        (data.index(b'{"text'), None),
+        (data.index(b'{"html'), None),
+        (data.index(b"{bad"), "json"),
+        (data.index(b"[1]"), "not_an_object"),
+        (data.index(b"{}"), "no_text"),
     ]
     assert (raws[0].text, raws[0].url, raws[0].license, raws[0].date) == ("one", "u", "l", "2020")
     assert raws[1].html == "<p>two</p>"
-    assert "line 4" in raws[2].detail
+    assert f"byte {raws[2].position}" in raws[2].detail
+
+
+@given(
+    st.lists(
+        st.sampled_from(['{"text": "a"}', '{"text": "é' + "b" * 50 + '"}', "", " ", "{bad", "x" * 99]), max_size=12
+    ),
+    st.booleans(),
+    st.lists(st.integers(0, 2000), max_size=5),
+)
+def test_a_jsonl_file_gives_the_same_rows_however_it_is_cut(tmp_path_factory, lines, ended, cuts):
+    path = tmp_path_factory.mktemp("cut") / "rows.jsonl"
+    path.write_text("\n".join(lines) + "\n" * ended)
+    source = JsonlSource(name="r", paths=[str(path)], max_row_bytes=80)
+    assert read_cut(source, path, cuts) == read(source, path)
+
+
+def test_a_line_that_is_too_long_is_one_reject_and_the_next_is_read(tmp_path: Path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"text": "' + "x" * 3_000_000 + '"}\n{"text": "next"}\n')
+    raws = read(JsonlSource(name="r", paths=[str(path)], max_row_bytes=1000), path)
+    assert [(raw.problem, raw.text) for raw in raws] == [("row_bytes", None), (None, "next")]
+
+
+@pytest.mark.parametrize("compressed", [True, False])
+def test_a_warc_file_gives_the_same_pages_however_it_is_cut(tmp_path: Path, compressed: bool):
+    chooser = random.Random(1)
+    bodies = [PAGE.encode() + chooser.randbytes(chooser.randrange(3000)) for _ in range(30)]
+    bodies[7] = b"a page that shows a header:\r\nWARC/1.1\r\nWARC-Type: response\r\n"
+    bodies[8] += gzip.compress(b"WARC/1.1 inside a page")
+    records = [response(body, HTML, url=f"http://a/{n}") for n, body in enumerate(bodies)]
+    path = tmp_path / ("a.warc.gz" if compressed else "a.warc")
+    path.write_bytes(b"".join(map(gzip.compress, records) if compressed else records))
+    source = WarcSource(name="w", paths=[str(path)])
+    together = read(source, path)
+    assert [raw.url for raw in together] == [f"http://a/{n}" for n in range(30)]
+    for _ in range(20):
+        assert read_cut(source, path, chooser.choices(range(path.stat().st_size), k=4)) == together
+
+
+def test_wet_records_are_texts_with_a_hint_of_their_language(tmp_path: Path):
+    path = tmp_path / "a.warc.wet.gz"
+    converted = record("conversion", "text/plain", "Grüße".encode(), "http://a/")
+    path.write_bytes(
+        gzip.compress(converted.replace(b"Content-Type", b"WARC-Identified-Content-Language: deu,eng\r\nContent-Type"))
+    )
+    raw = read(WarcSource(name="w", paths=[str(path)]), path)[0]
+    assert (raw.text, raw.language, raw.url) == ("Grüße", "deu", "http://a/")
+
+
+def test_a_file_compressed_as_one_stream_is_read_by_one_split(tmp_path: Path):
+    path = tmp_path / "a.warc.gz"
+    path.write_bytes(gzip.compress(b"".join(response(PAGE.encode(), HTML, url=f"http://a/{n}") for n in range(5))))
+    source = WarcSource(name="w", paths=[str(path)])
+    raws = read_cut(source, path, [50, 100])
+    assert [(raw.url, raw.position) for raw in raws] == [(f"http://a/{n}", n) for n in range(5)]
+
+
+def test_html_files_know_their_address_language_and_licence(tmp_path: Path):
+    (tmp_path / "de").mkdir()
+    page = tmp_path / "de" / "a.html"
+    page.write_text('<html lang="de-AT"><head><link rel="license" href="https://l/"></head><body>x</body></html>')
+    (tmp_path / "b.htm").write_text('<link href="https://c/" rel="canonical">')
+    source = HtmlSource(name="h", paths=[str(tmp_path)], base_url="https://site/docs/")
+    first, second = (next(source.read(split)) for split in source.files())
+    assert (first.url, second.url) == ("https://c/", "https://site/docs/de/a.html")
+    assert (second.language, second.license) == ("de", "https://l/")
+
+
+def test_ids_come_from_paths_below_the_location_and_two_equal_ones_are_refused(tmp_path: Path):
+    for folder in ("one", "two"):
+        (tmp_path / folder / "x").mkdir(parents=True)
+        (tmp_path / folder / "x" / "a.jsonl").write_text("{}\n")
+    keys = [JsonlSource(name="r", paths=[str(tmp_path / folder)]).files()[0].key for folder in ("one", "two")]
+    assert keys[0] == keys[1]
+    both = JsonlSource(name="r", paths=[str(tmp_path / "one"), str(tmp_path / "two")])
+    with pytest.raises(ValueError, match="two sources"):
+        both.files()
 
 
 def compress(data: bytes, suffix: str) -> bytes:
@@ -108,15 +216,26 @@ def compress(data: bytes, suffix: str) -> bytes:
 
 @given(st.binary(max_size=60))
 def test_no_line_is_a_crash(line):
-    raw = parse(line, 0, 0)
+    raw = row_of(line)
     assert raw.problem is not None or raw.text is not None or raw.html is not None
+
+
+def test_a_parquet_file_gives_the_same_rows_however_it_is_cut(tmp_path: Path):
+    path = tmp_path / "rows.parquet"
+    pq.write_table(pa.table({"text": [f"row {n} " * 50 for n in range(100)]}), path, row_group_size=7)
+    source = ParquetSource(name="p", paths=[str(path)])
+    together = read(source, path)
+    assert [raw.position for raw in together] == list(range(100))
+    chooser = random.Random(1)
+    for _ in range(10):
+        assert read_cut(source, path, chooser.choices(range(path.stat().st_size), k=3)) == together
 
 
 def test_parquet_rows(tmp_path: Path):
     path = tmp_path / "rows.parquet"
     pq.write_table(pa.table({"text": ["one", None, "three"], "url": ["a", "b", None], "other": [1, 2, 3]}), path)
     raws = read(ParquetSource(name="p", paths=[str(path)], batch_rows=2), path)
-    assert [(raw.row, raw.text, raw.url, raw.problem) for raw in raws] == [
+    assert [(raw.position, raw.text, raw.url, raw.problem) for raw in raws] == [
         (0, "one", "a", None),
         (1, None, None, "no_text"),
         (2, "three", None, None),
@@ -127,7 +246,7 @@ def test_parquet_rows(tmp_path: Path):
 
 @given(st.lists(st.text("ab \n", min_size=1), max_size=20).map("\n\n".join), st.integers(4, 50))
 def test_parts_hold_all_of_a_text_but_its_blank_lines(text, characters):
-    parts = split(text, characters)
+    parts = parts_of(text, characters)
     assert "".join("".join(parts).split()) == "".join(text.split())
     assert all(len(part) >= characters for part in parts[:-1])
 
@@ -136,7 +255,7 @@ def test_a_book_becomes_parts_and_a_binary_file_a_reject(tmp_path: Path):
     (tmp_path / "book.txt").write_bytes("\r\n\r\n".join(f"Chapter {n}: " + "x" * 80 for n in range(10)).encode())
     source = TextSource(name="b", paths=[str(tmp_path)], part_characters=200)
     parts = read(source, tmp_path / "book.txt")
-    assert [part.row for part in parts] == list(range(len(parts)))
+    assert [part.position for part in parts] == list(range(len(parts)))
     assert len(parts) == 4
     assert parts[0].title == "book"
     (tmp_path / "image.txt").write_bytes(b"GIF\x00")
@@ -148,7 +267,7 @@ def test_code_is_chosen_by_name_and_its_licence_noticed(tmp_path: Path):
     (tmp_path / "b.PY").write_bytes(b"\xff\xfe")
     (tmp_path / "c.md").write_text("no code")
     source = CodeSource(name="c", paths=[str(tmp_path)], extensions=[".py"])
-    files = [path for path, _, _ in source.files()]
+    files = [split.path for split in source.files()]
     assert [Path(path).name for path in files] == ["a.py", "b.PY"]
     good, bad = (read(source, path)[0] for path in files)
     assert (good.license, good.problem) == ("MIT OR Apache-2.0", None)
@@ -174,15 +293,15 @@ HOSTILE = [
 
 @pytest.mark.parametrize("html", HOSTILE, ids=range(len(HOSTILE)))
 def test_a_hostile_page_costs_at_most_itself(html):
-    raw = parse(json.dumps({"html": html}).encode(), 0, 0)
+    raw = row_of(json.dumps({"html": html}).encode())
     found = extract(raw, ExtractionSettings())
     assert found.problem is not None or found.text.encode()
 
 
 def test_limits_are_rejects_with_their_figures():
     settings = ExtractionSettings(max_html_bytes=100, max_text_bytes=10)
-    large = extract(parse(json.dumps({"html": "x" * 101}).encode(), 0, 0), settings)
+    large = extract(row_of(json.dumps({"html": "x" * 101}).encode()), settings)
     assert (large.problem, large.score, large.threshold) == ("html_bytes", 101, 100)
-    assert extract(parse(json.dumps({"text": "é" * 5}).encode(), 0, 0), settings).problem is None
-    assert extract(parse(json.dumps({"text": "é" * 5 + "x"}).encode(), 0, 0), settings).problem == "text_bytes"
-    assert extract(parse(b'{"text": " \\n"}', 0, 0), settings).problem == "empty"
+    assert extract(row_of(json.dumps({"text": "é" * 5}).encode()), settings).problem is None
+    assert extract(row_of(json.dumps({"text": "é" * 5 + "x"}).encode()), settings).problem == "text_bytes"
+    assert extract(row_of(b'{"text": " \\n"}'), settings).problem == "empty"

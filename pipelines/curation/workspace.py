@@ -1,116 +1,78 @@
-"""Units of work, where their files are, and when they are done.
+"""Where a curation's files are, what they depend on, and when they are done.
 
-A unit is one file, or several small ones. For each stage it leaves its outputs and, last, a manifest with the hash
-of everything the outputs depend on. A unit is done when the manifest holds the hash that is wanted now; before a
-stage writes, its old manifest goes, so a kill at any moment leaves either finished work or work to do again.
+For each unit a stage leaves its outputs and, last, a manifest with the hash of everything the outputs depend on. It
+is done when the manifest holds the hash that is wanted now; before a stage writes, its old manifest and those of the
+later stages go, so a kill at any moment leaves either finished work or work to do again.
 """
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow.fs as pafs
 
 from pipelines import storage
-from pipelines.curation import extraction, language, signals
+from pipelines.curation import extraction, keys, language, signals
+from pipelines.curation.planning import Unit
 from pipelines.curation.settings import CurationSettings
 from pipelines.curation.tables import TEMPORARY
 
-STAGES = ("extract", "decide", "dedup", "publish")
-LAYOUT_VERSION = 1
+STAGES = ("extract", "measure", "decide", "dedup", "publish")
+LAYOUT_VERSION = 2
 """Part of every stage's hash: raise it when the stages' files change their form."""
 
 
 @dataclass(frozen=True)
-class Unit:
-    """Consecutive files of one source: `files` are (position in the source, location, bytes, time of change)."""
-
-    name: str
-    source: int
-    files: tuple[tuple[int, str, int, int], ...]
-
-    @property
-    def bytes(self) -> int:
-        """What there is to read."""
-        return sum(size for _, _, size, _ in self.files)
-
-    def to_json(self) -> str:
-        """For a Ray Data table."""
-        return json.dumps(asdict(self))
-
-    @staticmethod
-    def from_json(text: str) -> Unit:
-        """Back from `to_json`."""
-        value = json.loads(text)
-        return Unit(value["name"], value["source"], tuple(tuple(file) for file in value["files"]))
-
-
-def plan(settings: CurationSettings) -> list[Unit]:
-    """All units, by source and file.
-
-    Raises FileNotFoundError for a path that matches nothing.
-    """
-    units = []
-    for number, source in enumerate(settings.sources):
-        group: list[tuple[int, str, int, int]] = []
-        size = 0
-        for position, (path, length, changed) in enumerate(source.files()):
-            if group and size + length > settings.unit_bytes:
-                units.append(_unit(source.name, number, group))
-                group, size = [], 0
-            group.append((position, path, length, changed))
-            size += length
-        if group:
-            units.append(_unit(source.name, number, group))
-    return units
-
-
-def _unit(source: str, number: int, group: list[tuple[int, str, int, int]]) -> Unit:
-    return Unit(f"{source}-{group[0][0]:05d}", number, tuple(group))
-
-
-@dataclass(frozen=True)
 class Hashes:
-    """What a unit's stages depend on, as hashes; `model` is the language model's fingerprint."""
+    """What a unit's stages depend on, as hashes; `contents` are the fingerprints of the files that settings name."""
 
     settings: CurationSettings
-    model: str
+    contents: Mapping[str, str]
+
+    @staticmethod
+    def of(settings: CurationSettings) -> Hashes:
+        """Reads the files that settings name. Raises FileNotFoundError for one that is not there."""
+        return Hashes(settings, {location: storage.file_fingerprint(location) for location in settings.files()})
 
     def extract(self, unit: Unit) -> str:
-        """Reading, extraction, language scores and signals."""
+        """Reading and extraction."""
         source = self.settings.sources[unit.source]
+        made_of = [extraction.VERSION, self.settings.extraction.model_dump(mode="json"), source.reading()]
+        return storage.fingerprint(["extract", LAYOUT_VERSION, made_of, unit.to_json()])
+
+    def measure(self, unit: Unit) -> str:
+        """Languages, signals and models' scores."""
+        source = self.settings.sources[unit.source]
+        names, scorers = self.settings.measured(source)
+        identified = [language.VERSION, self.settings.language.measuring(), source.language]
+        models = {name: fingerprint for name, (fingerprint, _) in scorers.items()}
         return storage.fingerprint(
-            [
-                "extract",
-                LAYOUT_VERSION,
-                signals.VERSION,
-                extraction.VERSION,
-                language.VERSION,
-                self.model,
-                self.settings.language.characters,
-                self.settings.extraction.model_dump(mode="json"),
-                source.reading(),
-                unit.files,
-            ]
+            ["measure", self.extract(unit), identified, signals.VERSION, names, models, self._files("measure")]
         )
 
     def decide(self, unit: Unit) -> str:
-        """The language decision and the rules."""
+        """The language decision, the rules and the keys."""
         rules = self.settings.rules_of(self.settings.sources[unit.source])
+        judged = [[rule.version, rule.model_dump(mode="json")] for rule in rules]
         return storage.fingerprint(
             [
                 "decide",
-                self.extract(unit),
-                self.settings.language.keep,
-                [[rule.version, rule.model_dump(mode="json")] for rule in rules],
+                self.measure(unit),
+                self.settings.language.deciding(),
+                judged,
+                keys.VERSION,
+                self._files("decide"),
             ]
         )
 
     def publish(self, unit: Unit, removals: str | None) -> str:
         """The outputs; `removals` is the fingerprint of the unit's list of duplicates."""
         return storage.fingerprint(["publish", self.decide(unit), removals])
+
+    def _files(self, stage: str) -> list[str]:
+        return [self.contents[location] for location in self.settings.files(stage)]
 
 
 @dataclass(frozen=True)
@@ -125,12 +87,20 @@ class Workspace:
         return storage.join(self.output, "work", "curate")
 
     def documents(self, unit: Unit) -> str:
-        """Texts and signals of all documents that could be read."""
+        """Texts of all documents that could be read."""
         return storage.join(self.work, "documents", f"{unit.name}.parquet")
+
+    def signals(self, unit: Unit) -> str:
+        """What was measured about them, a row each in the same order."""
+        return storage.join(self.work, "signals", f"{unit.name}.parquet")
 
     def decisions(self, unit: Unit) -> str:
         """Position, key and edited text of the documents that the rules keep."""
         return storage.join(self.work, "decisions", f"{unit.name}.parquet")
+
+    def stage_spans(self, unit: Unit) -> str:
+        """What the rules cut out of the documents they keep."""
+        return storage.join(self.work, "spans", f"{unit.name}.parquet")
 
     def stage_rejects(self, stage: str, unit: Unit) -> str:
         """What a stage removed."""
@@ -147,6 +117,15 @@ class Workspace:
     def rejects(self, unit: Unit) -> str:
         """The unit's part of the rejects."""
         return storage.join(self.output, "rejects", f"part-{unit.name}.parquet")
+
+    def spans(self, unit: Unit) -> str:
+        """The unit's part of what was cut out of kept documents."""
+        return storage.join(self.output, "spans", f"part-{unit.name}.parquet")
+
+    @property
+    def settings(self) -> str:
+        """The settings of the last run, for `explain`."""
+        return storage.join(self.work, "settings.json")
 
     def done(self, stage: str, unit: str, wanted: str) -> dict[str, Any] | None:
         """The manifest of a stage's work on a unit if it is of the wanted hash."""
@@ -169,7 +148,7 @@ class Workspace:
 
     def remove_unfinished(self) -> None:
         """Delete the temporary files that killed attempts left behind."""
-        for folder in ("corpus", "rejects", "work"):
+        for folder in ("corpus", "rejects", "spans", "work"):
             fs, path = storage.filesystem(storage.join(self.output, folder))
             for info in fs.get_file_info(pafs.FileSelector(path, recursive=True, allow_not_found=True)):
                 if info.type == pafs.FileType.File and info.base_name.startswith(TEMPORARY):

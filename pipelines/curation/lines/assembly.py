@@ -1,0 +1,167 @@
+"""Texts without the lines that a rule drops, and the account of these lines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numba import njit
+from numpy.typing import NDArray
+
+from pipelines.curation.buffers import BYTES, texts_of, utf8
+from pipelines.curation.documents import EXCERPT_CHARACTERS
+from pipelines.curation.lines.table import Lines
+from pipelines.curation.rules.base import SPAN_SCHEMA
+from pipelines.curation.signals.characters import SPACE, tables
+
+STAYS = -1
+"""In a rule's reason for each line: the line stays."""
+
+
+def assemble(
+    texts: pa.LargeStringArray, lines: Lines, reason: NDArray[np.int8], cut_citations: bool
+) -> pa.LargeStringArray:
+    """The lines that stay, without white space at their ends, at most one blank line between two.
+
+    Args:
+        reason: (m,) STAYS, or why a line goes. Blank lines hold paragraphs apart and always stay.
+        cut_citations: leave out citation marks.
+
+    Returns:
+        (n,) texts; null where nothing was dropped or cut.
+    """
+    offsets, data = utf8(texts)
+    classes, _ = tables()
+    out = np.empty(int(offsets[-1] - offsets[0]) + 1, np.uint8)
+    ends = np.zeros(len(texts) + 1, np.int64)
+    changed = np.zeros(len(texts), np.bool_)
+    write_lines(
+        data, classes, lines.row, lines.begin, lines.end, reason, lines.citations, cut_citations, out, ends, changed
+    )
+    return pc.if_else(pa.array(changed), texts_of(ends, out), pa.scalar(None, pa.large_string()))
+
+
+@njit(
+    f"void({BYTES}, uint8[::1], int64[::1], int64[::1], int64[::1], int8[::1],"
+    " int64[:, ::1], boolean, uint8[::1], int64[::1], boolean[::1])",
+    cache=True,
+    nogil=True,
+)
+def write_lines(
+    data: NDArray[np.uint8],
+    classes: NDArray[np.uint8],
+    row: NDArray[np.int64],
+    begin: NDArray[np.int64],
+    end: NDArray[np.int64],
+    reason: NDArray[np.int8],
+    citations: NDArray[np.int64],
+    cut_citations: bool,
+    out: NDArray[np.uint8],
+    ends: NDArray[np.int64],
+    changed: NDArray[np.bool_],
+) -> None:
+    """Write what stays of all texts; text t is `out[ends[t]:ends[t + 1]]`."""
+    size = c = 0
+    start = 0
+    blank = False
+    t = -1
+    for m in range(len(row)):
+        if row[m] != t:
+            t = row[m]
+            start = size
+            ends[t] = size
+            blank = False
+        while c < len(citations) and citations[c, 0] < m:
+            c += 1
+        if reason[m] != STAYS:
+            changed[t] = True
+            continue
+        # Room for the line breaks is what the breaks before this line took in the text.
+        written = size
+        if size > start:
+            out[size] = 0x0A
+            size += 1
+            if blank:
+                out[size] = 0x0A
+                size += 1
+        content = size
+        kept = size
+        i = begin[m]
+        while i < end[m]:
+            if cut_citations and c < len(citations) and citations[c, 0] == m and citations[c, 1] == i:
+                i = citations[c, 2]
+                c += 1
+                changed[t] = True
+                continue
+            b = data[i]
+            n = 1 if b < 0x80 else (2 if b < 0xE0 else (3 if b < 0xF0 else 4))
+            p = int(b)
+            if n == 2:
+                p = ((p & 0x1F) << 6) | (data[i + 1] & 0x3F)
+            elif n == 3:
+                p = ((p & 0x0F) << 12) | ((data[i + 1] & 0x3F) << 6) | (data[i + 2] & 0x3F)
+            space = n < 4 and (classes[p] & SPACE) != 0
+            if space and size == content:
+                i += n
+                continue
+            for k in range(n):
+                out[size + k] = data[i + k]
+            size += n
+            i += n
+            if not space:
+                kept = size
+        size = kept
+        if kept == content:
+            size = written
+            blank = True
+        else:
+            blank = False
+    ends[len(ends) - 1] = size
+
+
+def spans(
+    texts: pa.LargeStringArray,
+    lines: Lines,
+    reason: NDArray[np.int8],
+    names: Sequence[str],
+    cut_citations: bool,
+    stays: NDArray[np.bool_],
+) -> pa.Table:
+    """Rows of `SPAN_SCHEMA` for the texts that stay: neighbouring lines dropped for one reason are one span."""
+    offsets, data = utf8(texts)
+    gone = np.flatnonzero((reason != STAYS) & stays[lines.row])
+    found: list[tuple[int, int, int, str]] = []
+    if len(gone):
+        apart = (np.diff(gone) != 1) | (np.diff(lines.row[gone]) != 0) | (np.diff(reason[gone]) != 0)
+        firsts = gone[np.r_[True, apart]]
+        lasts = gone[np.r_[apart, True]]
+        columns = (lines.row[firsts], lines.begin[firsts], lines.end[lasts], reason[firsts])
+        found = [
+            (row, begin, end, names[why])
+            for row, begin, end, why in zip(*(column.tolist() for column in columns), strict=True)
+        ]
+    if cut_citations and len(lines.citations):
+        marks = lines.citations
+        kept = (reason[marks[:, 0]] == STAYS) & stays[lines.row[marks[:, 0]]]
+        rows = lines.row[marks[kept, 0]].tolist()
+        bounds = marks[kept, 1:].tolist()
+        found += [(row, begin, end, "citation") for row, (begin, end) in zip(rows, bounds, strict=True)]
+        found.sort()
+    view = data.data
+    first = offsets.tolist()
+    whole = 4 * EXCERPT_CHARACTERS
+    return pa.table(
+        {
+            "row": [row for row, _, _, _ in found],
+            "reason": [why for _, _, _, why in found],
+            "begin": [begin - first[row] for row, begin, _, _ in found],
+            "bytes": [end - begin for _, begin, end, _ in found],
+            "text": [
+                str(view[begin : min(end, begin + whole)], "utf-8", "ignore")[:EXCERPT_CHARACTERS]
+                for _, begin, end, _ in found
+            ],
+        },
+        schema=SPAN_SCHEMA,
+    )

@@ -1,0 +1,285 @@
+"""One scan over the UTF-8 bytes of a batch of texts that measures each of their lines.
+
+Lines end at "\\n"; their content is without white space at the ends and without citation marks (`[12]`, `[]`,
+`[edit]`, `[citation needed]`, as in C4). Words are the content split at white space. Patterns are found whatever the
+case of ASCII letters.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+import pyarrow as pa
+from numba import njit, uint8, uint32, uint64
+from numpy.typing import NDArray
+
+from pipelines.curation.buffers import BYTES, OFFSETS, utf8
+from pipelines.curation.signals.characters import ALPHANUMERIC, DECIMAL, SPACE, TABLE_SIZE, UPPER, tables
+from pipelines.curation.signals.reference import CLOSERS
+
+PATTERNS = (
+    "javascript",
+    "lorem ipsum",
+    "{",
+    "terms of use",
+    "privacy policy",
+    "cookie policy",
+    "uses cookies",
+    "use of cookies",
+    "use cookies",
+    "items in cart",
+    "read more...",
+    "sign-in",
+)
+"""What lines are searched for: pattern k is bit k of a line's `patterns`."""
+
+(
+    ROW,
+    BEGIN,
+    END,
+    WORDS,
+    RAW_WORDS,
+    LONGEST_WORD,
+    CHARACTERS,
+    UPPERS,
+    DECIMALS,
+    LAST,
+    DOTS,
+    SENTENCES,
+    FIRST_DIGIT,
+    COLUMNS,
+) = range(14)
+
+
+@dataclass(frozen=True)
+class Lines:
+    """The non-blank and blank lines of n texts, in order: (m,) arrays."""
+
+    row: NDArray[np.int64]
+    """The text a line is in."""
+    begin: NDArray[np.int64]
+    """Where it begins in the batch's bytes."""
+    end: NDArray[np.int64]
+    """Where it ends, without its line break."""
+    words: NDArray[np.int64]
+    raw_words: NDArray[np.int64]
+    """Words with citation marks counted in."""
+    longest_word: NDArray[np.int64]
+    """Characters."""
+    characters: NDArray[np.int64]
+    """Of the content; 0: a blank line."""
+    uppers: NDArray[np.int64]
+    decimals: NDArray[np.int64]
+    last: NDArray[np.int64]
+    """Code point of the content's last character."""
+    dots: NDArray[np.int64]
+    """How many full stops the content ends with."""
+    sentences: NDArray[np.int64]
+    """Runs of . ! ? … (closing quotes and brackets may follow) before white space or the end, and of 。！？."""
+    first_digit: NDArray[np.int64]
+    """1 if the first letter or digit is a digit."""
+    patterns: NDArray[np.uint64]
+    """Which of PATTERNS occur: a bit each."""
+    citations: NDArray[np.int64]
+    """(c, 3): number of the line, and bytes [begin, end) of a citation mark in the batch's bytes."""
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def has(self, *patterns: str) -> NDArray[np.bool_]:
+        """(m,) lines in which any of the patterns occurs."""
+        mask = sum(1 << PATTERNS.index(pattern) for pattern in patterns)
+        return (self.patterns & np.uint64(mask)) != 0
+
+    @property
+    def blank(self) -> NDArray[np.bool_]:
+        """(m,) lines without content."""
+        return self.characters == 0
+
+
+MEASURED = tuple(field.name for field in fields(Lines))[:COLUMNS]
+
+
+def table(texts: pa.LargeStringArray) -> Lines:
+    """Measure all lines of a batch."""
+    offsets, data = utf8(texts)
+    classes, _ = tables()
+    part = data[offsets[0] : offsets[-1]]
+    room = int(np.count_nonzero(part == 0x0A)) + len(texts)
+    columns = np.zeros((room, COLUMNS), np.int64)
+    patterns = np.zeros(room, np.uint64)
+    citations = np.empty((int(np.count_nonzero(part == 0x5B)), 3), np.int64)
+    encoded = [pattern.encode() for pattern in PATTERNS]
+    bounds = np.cumsum([0, *map(len, encoded)])
+    m, c = measure_lines(
+        offsets, data, classes, np.frombuffer(b"".join(encoded), np.uint8), bounds, columns, patterns, citations
+    )
+    measured = dict(zip(MEASURED, np.ascontiguousarray(columns[:m].T), strict=True))
+    return Lines(patterns=patterns[:m], citations=citations[:c], **measured)
+
+
+@njit(f"int64({BYTES}, int64, int64)", cache=True, nogil=True)
+def citation(data: NDArray[np.uint8], i: int, end: int) -> int:
+    """The length of a citation mark that begins at byte i (a bracket), 0 if there is none."""
+    j = i + 1
+    while j < end and 0x30 <= data[j] <= 0x39:
+        j += 1
+    if j < end and data[j] == 0x5D:
+        return j + 1 - i
+    for mark in (b"[edit]", b"[citation needed]"):
+        n = len(mark)
+        if i + n <= end:
+            same = True
+            for k in range(n):
+                if data[i + k] != mark[k]:
+                    same = False
+                    break
+            if same:
+                return n
+    return 0
+
+
+@njit(
+    f"UniTuple(int64, 2)({OFFSETS}, {BYTES}, uint8[::1], {BYTES}, int64[::1],"
+    " int64[:, ::1], uint64[::1], int64[:, ::1])",
+    cache=True,
+    nogil=True,
+)
+def measure_lines(
+    offsets: NDArray[np.int64],
+    data: NDArray[np.uint8],
+    classes: NDArray[np.uint8],
+    pattern: NDArray[np.uint8],
+    bounds: NDArray[np.int64],
+    columns: NDArray[np.int64],
+    patterns: NDArray[np.uint64],
+    citations: NDArray[np.int64],
+) -> tuple[int, int]:
+    """Fill the columns; returns how many lines and citation marks there are."""
+    first = np.zeros(256, np.uint64)
+    for k in range(len(bounds) - 1):
+        first[pattern[bounds[k]]] |= uint64(1) << uint64(k)
+    closing = np.zeros(0x2100, np.bool_)
+    for mark in CLOSERS:
+        closing[ord(mark)] = True
+    m = c = 0
+    for t in range(len(offsets) - 1):
+        i, stop = offsets[t], offsets[t + 1]
+        while i <= stop:
+            begin = i
+            words = raw_words = longest = characters = uppers = decimals = dots = sentences = 0
+            word = pending = 0
+            in_word = in_raw = False
+            first_digit = -1
+            last = uint32(0)
+            sentence = wide = False
+            found = uint64(0)
+            while i < stop and data[i] != 0x0A:
+                b = data[i]
+                if b == 0x5B:
+                    length = citation(data, i, stop)
+                    if length:
+                        citations[c, 0], citations[c, 1], citations[c, 2] = m, i, i + length
+                        c += 1
+                        i += length
+                        if not in_raw:
+                            in_raw = True
+                            raw_words += 1
+                        continue
+                small = b | uint8(0x20) if 0x41 <= b <= 0x5A else b
+                candidates = first[small] & ~found
+                if candidates:
+                    for k in range(len(bounds) - 1):
+                        if candidates & (uint64(1) << uint64(k)):
+                            n = bounds[k + 1] - bounds[k]
+                            if i + n <= stop:
+                                same = True
+                                for j in range(1, n):
+                                    d = data[i + j]
+                                    if 0x41 <= d <= 0x5A:
+                                        d |= uint8(0x20)
+                                    if d != pattern[bounds[k] + j]:
+                                        same = False
+                                        break
+                                if same:
+                                    found |= uint64(1) << uint64(k)
+                if b < 0x80:
+                    p = uint32(b)
+                    i += 1
+                elif b < 0xE0:
+                    p = ((uint32(b) & uint32(0x1F)) << uint32(6)) | uint32(data[i + 1] & 0x3F)
+                    i += 2
+                elif b < 0xF0:
+                    p = (
+                        ((uint32(b) & uint32(0x0F)) << uint32(12))
+                        | (uint32(data[i + 1] & 0x3F) << uint32(6))
+                        | uint32(data[i + 2] & 0x3F)
+                    )
+                    i += 3
+                else:
+                    p = (
+                        ((uint32(b) & uint32(0x07)) << uint32(18))
+                        | (uint32(data[i + 1] & 0x3F) << uint32(12))
+                        | (uint32(data[i + 2] & 0x3F) << uint32(6))
+                        | uint32(data[i + 3] & 0x3F)
+                    )
+                    i += 4
+                kind = classes[p] if p < TABLE_SIZE else uint8(0)
+                if kind & SPACE:
+                    in_word = in_raw = False
+                    word = 0
+                    if characters > 0:
+                        pending += 1
+                    if sentence:
+                        sentences += 1
+                    sentence = wide = False
+                    continue
+                if pending > 0:
+                    dots = 0
+                characters += 1 + pending
+                pending = 0
+                if not in_word:
+                    in_word = True
+                    words += 1
+                if not in_raw:
+                    in_raw = True
+                    raw_words += 1
+                word += 1
+                longest = max(longest, word)
+                last = p
+                dots = dots + 1 if p == 0x2E else 0
+                if kind & UPPER:
+                    uppers += 1
+                if kind & DECIMAL:
+                    decimals += 1
+                if first_digit < 0 and kind & ALPHANUMERIC:
+                    first_digit = 1 if kind & DECIMAL else 0
+                if p in (0x2E, 0x21, 0x3F, 0x2026):
+                    sentence, wide = True, False
+                elif p in (0x3002, 0xFF01, 0xFF1F):
+                    if not wide:
+                        sentences += 1
+                    sentence, wide = False, True
+                else:
+                    wide = False
+                    sentence = sentence and p < 0x2100 and closing[p]
+            if sentence:
+                sentences += 1
+            columns[m, ROW] = t
+            columns[m, BEGIN] = begin
+            columns[m, END] = i
+            columns[m, WORDS] = words
+            columns[m, RAW_WORDS] = raw_words
+            columns[m, LONGEST_WORD] = longest
+            columns[m, CHARACTERS] = characters
+            columns[m, UPPERS] = uppers
+            columns[m, DECIMALS] = decimals
+            columns[m, LAST] = last
+            columns[m, DOTS] = dots
+            columns[m, SENTENCES] = sentences
+            columns[m, FIRST_DIGIT] = max(first_digit, 0)
+            patterns[m] = found
+            m += 1
+            i += 1
+    return m, c
