@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 from jobs.job import InputError, Job, Outcome, Plan, Recipe, connect, main
@@ -67,6 +69,18 @@ class Curate(Job[CurateRecipe]):
             metrics=_metrics(result),
             summary=_summary(result, recipe.output),
         )
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """The dry run on samples."""
+        parser.add_argument("--sample", type=int, metavar="N", help="print what would become of N documents a source")
+
+    def instead(self, recipe: CurateRecipe, options: argparse.Namespace) -> Iterable[str] | None:
+        """What each rule would remove of a sample."""
+        if options.sample is None:
+            return None
+        from pipelines.curation.sampling import sample
+
+        return sample(recipe.curation, options.sample)
 
 
 def _units(recipe: CurateRecipe) -> list[Unit]:

@@ -23,7 +23,7 @@ import sys
 import time
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
@@ -119,6 +119,13 @@ class Job(ABC, Generic[R]):
     def run(self, recipe: R) -> Outcome:
         """Do it, on the Ray that `connect()` finds."""
 
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Options of this job alone."""
+
+    def instead(self, recipe: R, options: argparse.Namespace) -> Iterable[str] | None:
+        """Lines to print rather than run, where one of its options asks for them."""
+        return None
+
 
 def require(location: str, made_by: str) -> str:
     """Fingerprint of a file that an earlier job made.
@@ -200,6 +207,10 @@ def main(job: Job[Any], arguments: Sequence[str] | None = None) -> int:
         for line in str(error).splitlines():
             print(f"jobs.{job.name}: {line}", file=sys.stderr)
         return 2
+    if (lines := job.instead(recipe, options)) is not None:
+        for line in lines:
+            print(line)
+        return 0
     if options.dry_run:
         _show_plan(job, recipe, plan, options.json)
         return 0
@@ -242,6 +253,7 @@ def _arguments(job: Job[Any], arguments: Sequence[str] | None) -> argparse.Names
     parser.add_argument("--json", action="store_true", help="the last line is one JSON object")
     parser.add_argument("--dry-run", action="store_true", help="print the resolved recipe and the plan, do nothing")
     parser.add_argument("--force", action="store_true", help="do it again even if it is done")
+    job.add_arguments(parser)
     return parser.parse_args(arguments)
 
 

@@ -130,3 +130,10 @@ def make_storable(raw: Raw) -> None:
         value = getattr(raw, name)
         if value is not None:
             setattr(raw, name, storable(value))
+
+
+SPAN_SCHEMA = pa.schema(
+    [("row", pa.int64()), ("reason", pa.string()), ("begin", pa.int64()), ("bytes", pa.int64()), ("text", pa.string())]
+)
+"""What a rule cut out of documents or replaced in them: `row` in the batch, `begin` and `bytes` (UTF-8) in the text
+that the rule was given, `text` what stood there (null where it must not be kept, as with private data)."""

@@ -62,7 +62,7 @@ class Identifier:
         self._characters = settings.characters
 
     def identify_batch(self, texts: Sequence[str]) -> tuple[list[str], NDArray[np.float64]]:
-        """The likeliest language of each text's first characters, white space read as one space; ("", 0) for none.
+        """The likeliest language of each text's first characters, line breaks read as spaces; ("", 0) for none.
 
         fastText's softmax can exceed 1 by rounding; probabilities are clamped.
         """
@@ -70,10 +70,11 @@ class Identifier:
         # The underlying predictor: fastText's own `predict` asks numpy for something that numpy 2 refuses.
         predict, characters = self._model.f.predict, self._characters
         for row, text in enumerate(texts):
-            answers = predict(" ".join(text[:characters].split()) + "\n", 1, 0.0, "strict")
+            answers = predict(text[:characters].replace("\n", " ") + "\n", 1, 0.0, "strict")
             if answers:
+                # A label is "__label__" and the language.
                 probability, label = answers[0]
-                languages.append(label.removeprefix("__label__"))
+                languages.append(label[9:])
                 scores[row] = min(1.0, probability)
             else:
                 languages.append("")

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Collection
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 from pydantic import BaseModel, Field, ValidationError
 
 from pipelines import storage
+from pipelines.curation.rules import classes
 from pipelines.curation.rules.base import Rule
 
 BUILT_IN = str(Path(__file__).with_name("languages.json"))
@@ -47,10 +49,14 @@ class Languages:
         entry = self._entries.get(language)
         return frozenset(word.lower() for word in entry.stop_words) if entry else frozenset()
 
+    def all_languages(self) -> list[str]:
+        """The languages with an entry, sorted."""
+        return sorted(self._entries)
+
     def for_language(self, rule: Rule, language: str) -> Rule:
         """The rule itself, or with the thresholds that the file gives for a language.
 
-        Raises ValueError when the file names a threshold that the rule does not have.
+        Raises ValueError when a value in the file is none for its threshold.
         """
         entry = self._entries.get(language)
         changes = entry.rules.get(rule.rule) if entry else None
@@ -63,11 +69,6 @@ class Languages:
         return known[1]
 
     def _change(self, rule: Rule, language: str, changes: dict[str, Any]) -> Rule:
-        for key in changes:
-            if key not in type(rule).model_fields:
-                near = difflib.get_close_matches(key, type(rule).model_fields, 1)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
-                raise ValueError(f"{self._location}: {language}.rules.{rule.rule}.{key}: no such setting{hint}")
         try:
             return type(rule).model_validate(rule.model_dump() | changes)
         except ValidationError as error:
@@ -83,4 +84,16 @@ def _load(location: str) -> Languages:
         entries = {language: LanguageRules.model_validate(value) for language, value in values.items()}
     except ValidationError as error:
         raise ValueError(f"{location}: {error}") from error
+    rules = classes()
+    for language, entry in entries.items():
+        for name, changes in entry.rules.items():
+            _known(name, rules, f"{location}: {language}.rules.{name}: no such rule")
+            for key in changes:
+                _known(key, rules[name].model_fields, f"{location}: {language}.rules.{name}.{key}: no such setting")
     return Languages(location, entries)
+
+
+def _known(key: str, keys: Collection[str], problem: str) -> None:
+    if key not in keys:
+        near = difflib.get_close_matches(key, keys, 1)
+        raise ValueError(problem + (f"; did you mean {near[0]!r}?" if near else ""))

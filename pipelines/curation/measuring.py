@@ -24,7 +24,7 @@ class Gauge:
     def __init__(self, settings: CurationSettings) -> None:
         self.settings = settings
         self.languages = Languages.load(settings.languages)
-        self._meter = Meter(self.languages.stop_words)
+        self.meter = Meter(self.languages.stop_words)
         self._loaders = {
             name: load for source in settings.sources for name, (_, load) in settings.measured(source)[1].items()
         }
@@ -57,7 +57,7 @@ class Gauge:
             languages, scores = [source.language] * len(texts), np.ones(len(texts))
         else:
             languages, scores = self.identifier.identify_batch(strings)
-        values = self._meter.measure(texts, languages, groups)
+        values = self.meter.measure(texts, languages, groups)
         for name in sorted(scorers):
             values[name] = self._scorer(name)(strings)
         if source.language is None and self.settings.language.min_share is not None:
@@ -70,7 +70,7 @@ class Gauge:
     ) -> dict[str, NDArray[np.float64]]:
         """Some signals or scores of edited texts."""
         scores = [name for name in names if name in self._loaders]
-        values = self._meter.measure(texts, languages, groups_of(name for name in names if name not in scores))
+        values = self.meter.measure(texts, languages, groups_of(name for name in names if name not in scores))
         strings = texts.to_pylist() if scores else []
         return values | {name: self._scorer(name)(strings) for name in scores}
 

@@ -37,7 +37,7 @@ def curate(settings: CurationSettings, output: str, report: Report = lambda done
 
     started = time.monotonic()
     todo = [unit for unit in units if place.done("decide", unit.name, hashes.decide(unit)) is None]
-    _over_units("curate-units", _Processor, {"hashes": hashes, "place": place}, todo, units, report)
+    process_units(hashes, place, todo, units, report)
     seconds["units"] = time.monotonic() - started
 
     started = time.monotonic()
@@ -75,6 +75,11 @@ def curate(settings: CurationSettings, output: str, report: Report = lambda done
     storage.write_json(storage.join(output, "corpus", "manifest.json"), manifest)
     done = {"processed": len(todo), "published": len(unpublished), "all": len(units)}
     return {"funnel": account, "manifest": manifest, "seconds": seconds, "units": done}
+
+
+def process_units(hashes: Hashes, place: Workspace, todo: list[Unit], units: list[Unit], report: Report) -> None:
+    """Extract, measure and decide the units that are not done, of all there are."""
+    _over_units("curate-units", _Processor, {"hashes": hashes, "place": place}, todo, units, report)
 
 
 class _Processor:

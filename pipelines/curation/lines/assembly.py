@@ -11,9 +11,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from pipelines.curation.buffers import BYTES, texts_of, utf8
-from pipelines.curation.documents import EXCERPT_CHARACTERS
+from pipelines.curation.documents import EXCERPT_CHARACTERS, SPAN_SCHEMA
 from pipelines.curation.lines.table import Lines
-from pipelines.curation.rules.base import SPAN_SCHEMA
 from pipelines.curation.signals.characters import SPACE, tables
 
 STAYS = -1
@@ -21,25 +20,26 @@ STAYS = -1
 
 
 def assemble(
-    texts: pa.LargeStringArray, lines: Lines, reason: NDArray[np.int8], cut_citations: bool
+    texts: pa.LargeStringArray, lines: Lines, reason: NDArray[np.int8], cut_citations: bool, paragraphs: bool = True
 ) -> pa.LargeStringArray:
     """The lines that stay, without white space at their ends, at most one blank line between two.
 
     Args:
         reason: (m,) STAYS, or why a line goes. Blank lines hold paragraphs apart and always stay.
         cut_citations: leave out citation marks.
+        paragraphs: False: blank lines go too, and with them the borders of paragraphs.
 
     Returns:
         (n,) texts; null where nothing was dropped or cut.
     """
     offsets, data = utf8(texts)
     classes, _ = tables()
+    # Never longer than the texts: each break that is written stands for one that was there.
     out = np.empty(int(offsets[-1] - offsets[0]) + 1, np.uint8)
     ends = np.zeros(len(texts) + 1, np.int64)
     changed = np.zeros(len(texts), np.bool_)
-    write_lines(
-        data, classes, lines.row, lines.begin, lines.end, reason, lines.citations, cut_citations, out, ends, changed
-    )
+    marks = lines.citations if cut_citations else lines.citations[:0]
+    write_lines(data, classes, lines.row, lines.begin, lines.end, reason, marks, paragraphs, out, ends, changed)
     return pc.if_else(pa.array(changed), texts_of(ends, out), pa.scalar(None, pa.large_string()))
 
 
@@ -57,7 +57,7 @@ def write_lines(
     end: NDArray[np.int64],
     reason: NDArray[np.int8],
     citations: NDArray[np.int64],
-    cut_citations: bool,
+    paragraphs: bool,
     out: NDArray[np.uint8],
     ends: NDArray[np.int64],
     changed: NDArray[np.bool_],
@@ -78,19 +78,18 @@ def write_lines(
         if reason[m] != STAYS:
             changed[t] = True
             continue
-        # Room for the line breaks is what the breaks before this line took in the text.
         written = size
         if size > start:
             out[size] = 0x0A
             size += 1
-            if blank:
+            if blank and paragraphs:
                 out[size] = 0x0A
                 size += 1
         content = size
         kept = size
         i = begin[m]
         while i < end[m]:
-            if cut_citations and c < len(citations) and citations[c, 0] == m and citations[c, 1] == i:
+            if c < len(citations) and citations[c, 0] == m and citations[c, 1] == i:
                 i = citations[c, 2]
                 c += 1
                 changed[t] = True

@@ -2,7 +2,7 @@
 
 Lines end at "\\n"; their content is without white space at the ends and without citation marks (`[12]`, `[]`,
 `[edit]`, `[citation needed]`, as in C4). Words are the content split at white space. Patterns are found whatever the
-case of ASCII letters.
+case of ASCII letters, but not across a citation mark.
 """
 
 from __future__ import annotations
@@ -47,9 +47,11 @@ PATTERNS = (
     LAST,
     DOTS,
     SENTENCES,
+    TAIL,
     FIRST_DIGIT,
+    LOOSE,
     COLUMNS,
-) = range(14)
+) = range(16)
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Lines:
     """Where it ends, without its line break."""
     words: NDArray[np.int64]
     raw_words: NDArray[np.int64]
-    """Words with citation marks counted in."""
+    """Words before citation marks are cut."""
     longest_word: NDArray[np.int64]
     """Characters."""
     characters: NDArray[np.int64]
@@ -77,8 +79,13 @@ class Lines:
     """How many full stops the content ends with."""
     sentences: NDArray[np.int64]
     """Runs of . ! ? … (closing quotes and brackets may follow) before white space or the end, and of 。！？."""
+    tail: NDArray[np.int64]
+    """1 if there is something after the last sentence's end."""
     first_digit: NDArray[np.int64]
     """1 if the first letter or digit is a digit."""
+    loose: NDArray[np.int64]
+    """1 if the last character but white space and citation marks has white space and then a citation mark behind it:
+    C4's own code cuts the mark, leaves the white space, and so finds no end mark at the line's end."""
     patterns: NDArray[np.uint64]
     """Which of PATTERNS occur: a bit each."""
     citations: NDArray[np.int64]
@@ -90,33 +97,59 @@ class Lines:
     def has(self, *patterns: str) -> NDArray[np.bool_]:
         """(m,) lines in which any of the patterns occurs."""
         mask = sum(1 << PATTERNS.index(pattern) for pattern in patterns)
-        return (self.patterns & np.uint64(mask)) != 0
+        found: NDArray[np.bool_] = (self.patterns & np.uint64(mask)) != 0
+        return found
 
     @property
     def blank(self) -> NDArray[np.bool_]:
         """(m,) lines without content."""
-        return self.characters == 0
+        blank: NDArray[np.bool_] = self.characters == 0
+        return blank
 
 
 MEASURED = tuple(field.name for field in fields(Lines))[:COLUMNS]
 
 
-def table(texts: pa.LargeStringArray) -> Lines:
-    """Measure all lines of a batch."""
+def table(texts: pa.LargeStringArray, every_break: bool = False) -> Lines:
+    """Measure all lines of a batch.
+
+    Args:
+        texts: without nulls.
+        every_break: split at all that `str.splitlines` splits at, rather than at "\\n" only.
+    """
     offsets, data = utf8(texts)
     classes, _ = tables()
+    room = int(count_breaks(data, offsets[0], offsets[-1], every_break)) + len(texts)
     part = data[offsets[0] : offsets[-1]]
-    room = int(np.count_nonzero(part == 0x0A)) + len(texts)
     columns = np.zeros((room, COLUMNS), np.int64)
     patterns = np.zeros(room, np.uint64)
     citations = np.empty((int(np.count_nonzero(part == 0x5B)), 3), np.int64)
     encoded = [pattern.encode() for pattern in PATTERNS]
     bounds = np.cumsum([0, *map(len, encoded)])
     m, c = measure_lines(
-        offsets, data, classes, np.frombuffer(b"".join(encoded), np.uint8), bounds, columns, patterns, citations
+        offsets,
+        data,
+        classes,
+        np.frombuffer(b"".join(encoded), np.uint8),
+        bounds,
+        every_break,
+        columns,
+        patterns,
+        citations,
     )
     measured = dict(zip(MEASURED, np.ascontiguousarray(columns[:m].T), strict=True))
     return Lines(patterns=patterns[:m], citations=citations[:c], **measured)
+
+
+@njit(f"int64({BYTES}, int64, int64, boolean)", cache=True, nogil=True)
+def count_breaks(data: NDArray[np.uint8], begin: int, end: int, every_break: bool) -> int:
+    """At least as many as there are line breaks in some bytes."""
+    n = 0
+    for i in range(begin, end):
+        b = data[i]
+        if b == 0x0A or (every_break and (b < 0x20 or 0x85 <= b <= 0xA9)):
+            n += 1
+    return n
 
 
 @njit(f"int64({BYTES}, int64, int64)", cache=True, nogil=True)
@@ -140,8 +173,36 @@ def citation(data: NDArray[np.uint8], i: int, end: int) -> int:
     return 0
 
 
+@njit(f"uint64({BYTES}, int64, int64, {BYTES}, int64[::1], uint64)", cache=True, nogil=True)
+def search(
+    data: NDArray[np.uint8],
+    i: int,
+    stop: int,
+    pattern: NDArray[np.uint8],
+    bounds: NDArray[np.int64],
+    candidates: np.uint64,
+) -> np.uint64:
+    """Those of the candidate patterns (a bit each) that stand at byte i."""
+    found = uint64(0)
+    if candidates:
+        for k in range(len(bounds) - 1):
+            n = bounds[k + 1] - bounds[k]
+            if candidates & (uint64(1) << uint64(k)) and i + n <= stop:
+                same = True
+                for j in range(1, n):
+                    b = data[i + j]
+                    if 0x41 <= b <= 0x5A:
+                        b |= uint8(0x20)
+                    if b != pattern[bounds[k] + j]:
+                        same = False
+                        break
+                if same:
+                    found |= uint64(1) << uint64(k)
+    return found
+
+
 @njit(
-    f"UniTuple(int64, 2)({OFFSETS}, {BYTES}, uint8[::1], {BYTES}, int64[::1],"
+    f"UniTuple(int64, 2)({OFFSETS}, {BYTES}, uint8[::1], {BYTES}, int64[::1], boolean,"
     " int64[:, ::1], uint64[::1], int64[:, ::1])",
     cache=True,
     nogil=True,
@@ -152,14 +213,25 @@ def measure_lines(
     classes: NDArray[np.uint8],
     pattern: NDArray[np.uint8],
     bounds: NDArray[np.int64],
+    every_break: bool,
     columns: NDArray[np.int64],
     patterns: NDArray[np.uint64],
     citations: NDArray[np.int64],
 ) -> tuple[int, int]:
     """Fill the columns; returns how many lines and citation marks there are."""
     first = np.zeros(256, np.uint64)
+    second = np.zeros(256, np.uint64)
+    third = np.zeros(256, np.uint64)
     for k in range(len(bounds) - 1):
-        first[pattern[bounds[k]]] |= uint64(1) << uint64(k)
+        bit = uint64(1) << uint64(k)
+        for place, masks in enumerate((first, second, third)):
+            if bounds[k] + place < bounds[k + 1]:
+                b = pattern[bounds[k] + place]
+                masks[b] |= bit
+                if 0x61 <= b <= 0x7A:
+                    masks[b - 0x20] |= bit
+            else:
+                masks[:] |= bit
     closing = np.zeros(0x2100, np.bool_)
     for mark in CLOSERS:
         closing[ord(mark)] = True
@@ -170,7 +242,8 @@ def measure_lines(
             begin = i
             words = raw_words = longest = characters = uppers = decimals = dots = sentences = 0
             word = pending = 0
-            in_word = in_raw = False
+            in_word = in_raw = loose = False
+            end = after = -1
             first_digit = -1
             last = uint32(0)
             sentence = wide = False
@@ -186,24 +259,46 @@ def measure_lines(
                         if not in_raw:
                             in_raw = True
                             raw_words += 1
+                        # "[citation needed]" is the only mark with a space in it.
+                        if length == 17:
+                            raw_words += 1
+                        loose = pending > 0
                         continue
-                small = b | uint8(0x20) if 0x41 <= b <= 0x5A else b
-                candidates = first[small] & ~found
-                if candidates:
-                    for k in range(len(bounds) - 1):
-                        if candidates & (uint64(1) << uint64(k)):
-                            n = bounds[k + 1] - bounds[k]
-                            if i + n <= stop:
-                                same = True
-                                for j in range(1, n):
-                                    d = data[i + j]
-                                    if 0x41 <= d <= 0x5A:
-                                        d |= uint8(0x20)
-                                    if d != pattern[bounds[k] + j]:
-                                        same = False
-                                        break
-                                if same:
-                                    found |= uint64(1) << uint64(k)
+                begins = first[b] & ~found
+                if begins and i + 1 < stop:
+                    begins &= second[data[i + 1]]
+                    if begins and i + 2 < stop:
+                        begins &= third[data[i + 2]]
+                if begins:
+                    found |= search(data, i, stop, pattern, bounds, begins)
+                if 0x61 <= b <= 0x7A:
+                    # What most of most texts is goes through here, a run of letters at a time.
+                    run = i
+                    i += 1
+                    while i < stop and 0x61 <= data[i] <= 0x7A:
+                        begins = first[data[i]]
+                        if begins and i + 2 < stop:
+                            begins &= second[data[i + 1]]
+                            if begins:
+                                begins &= third[data[i + 2]] & ~found
+                                if begins:
+                                    found |= search(data, i, stop, pattern, bounds, begins)
+                        i += 1
+                    if pending > 0:
+                        loose = False
+                    characters += i - run + pending
+                    pending = dots = 0
+                    words += not in_word
+                    raw_words += not in_raw
+                    in_word = in_raw = True
+                    word += i - run
+                    longest = max(longest, word)
+                    last = uint32(data[i - 1])
+                    if first_digit < 0:
+                        first_digit = 0
+                    sentence = wide = False
+                    continue
+                here = i
                 if b < 0x80:
                     p = uint32(b)
                     i += 1
@@ -227,6 +322,11 @@ def measure_lines(
                     i += 4
                 kind = classes[p] if p < TABLE_SIZE else uint8(0)
                 if kind & SPACE:
+                    if every_break and ((p < 0x1F and p != 0x09) or p == 0x85 or p == 0x2028 or p == 0x2029):
+                        end, after = here, i
+                        if p == 0x0D and i < stop and data[i] == 0x0A:
+                            after += 1
+                        break
                     in_word = in_raw = False
                     word = 0
                     if characters > 0:
@@ -237,6 +337,7 @@ def measure_lines(
                     continue
                 if pending > 0:
                     dots = 0
+                    loose = False
                 characters += 1 + pending
                 pending = 0
                 if not in_word:
@@ -264,11 +365,14 @@ def measure_lines(
                 else:
                     wide = False
                     sentence = sentence and p < 0x2100 and closing[p]
+            columns[m, TAIL] = 1 if characters > 0 and not sentence and not wide else 0
             if sentence:
                 sentences += 1
+            if end < 0:
+                end, after = i, i + 1
             columns[m, ROW] = t
             columns[m, BEGIN] = begin
-            columns[m, END] = i
+            columns[m, END] = end
             columns[m, WORDS] = words
             columns[m, RAW_WORDS] = raw_words
             columns[m, LONGEST_WORD] = longest
@@ -279,7 +383,8 @@ def measure_lines(
             columns[m, DOTS] = dots
             columns[m, SENTENCES] = sentences
             columns[m, FIRST_DIGIT] = max(first_digit, 0)
+            columns[m, LOOSE] = loose
             patterns[m] = found
             m += 1
-            i += 1
+            i = after
     return m, c

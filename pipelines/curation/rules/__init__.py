@@ -4,16 +4,18 @@ In a recipe, `rules` is a list in the order in which they judge; an item is a ru
 preset's name (the rules it stands for), or a mapping with `rule: name` and thresholds.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from pydantic import BeforeValidator, Field
 
 from pipelines.curation.rules.base import Rule
 from pipelines.curation.rules.c4 import C4
-from pipelines.curation.rules.code import Code
+from pipelines.curation.rules.characters import Characters
+from pipelines.curation.rules.code import Code, CodeRedPajama
 from pipelines.curation.rules.fineweb import FineWeb
 from pipelines.curation.rules.gopher import GopherQuality, GopherRepetition
 from pipelines.curation.rules.mc4 import MC4
+from pipelines.curation.rules.privacy import Privacy
 from pipelines.curation.rules.refinedweb import RefinedWebLines
 from pipelines.curation.rules.url import Url
 
@@ -25,7 +27,10 @@ AnyRule = Annotated[
     | FineWeb
     | RefinedWebLines
     | Code
-    | Url,
+    | CodeRedPajama
+    | Characters
+    | Url
+    | Privacy,
     Field(discriminator="rule"),
 ]  # fmt: skip
 
@@ -39,8 +44,33 @@ PRESETS: dict[str, list[dict[str, Any]]] = {
         {"rule": "c4", "terminal_punctuation": False, "min_line_words": None, "min_sentences": None},
         {"rule": "fineweb"},
     ],
-    "refinedweb": [{"rule": "gopher_repetition"}, {"rule": "gopher_quality"}, {"rule": "refinedweb_lines"}],
+    # RefinedWeb's order (Penedo et al. 2023, table 1): addresses, then documents, then lines.
+    "refinedweb": [
+        {"rule": "url"},
+        {"rule": "gopher_repetition"},
+        {"rule": "gopher_quality"},
+        {"rule": "refinedweb_lines"},
+    ],
+    "code": [{"rule": "code"}],
+    # Ours: what needs no text first, then what only compares signals, the strictest test of lines last. C4's line
+    # edits keep lists and headings (no terminal punctuation asked for), FineWeb's tests judge what they leave, and
+    # private data is looked for in what stays.
+    "groundwork": [
+        {"rule": "url"},
+        {"rule": "gopher_quality"},
+        {"rule": "gopher_repetition"},
+        {"rule": "characters"},
+        {"rule": "c4", "terminal_punctuation": False, "min_line_words": None, "min_sentences": None},
+        {"rule": "fineweb"},
+        {"rule": "privacy"},
+    ],
 }
+
+
+def classes() -> dict[str, type[Rule]]:
+    """All rules by name."""
+    union: Any = get_args(AnyRule)[0]
+    return {kind.model_fields["rule"].default: kind for kind in get_args(union)}
 
 
 def _written_out(items: Any) -> Any:
@@ -57,5 +87,21 @@ def _written_out(items: Any) -> Any:
 
 Rules = Annotated[list[AnyRule], BeforeValidator(_written_out)]
 
-__all__ = ["C4", "MC4", "PRESETS", "AnyRule", "Code", "FineWeb", "GopherQuality", "GopherRepetition", "RefinedWebLines"]
-__all__ += ["Rule", "Rules", "Url"]
+__all__ = [
+    "C4",
+    "MC4",
+    "PRESETS",
+    "AnyRule",
+    "Characters",
+    "Code",
+    "CodeRedPajama",
+    "FineWeb",
+    "GopherQuality",
+    "GopherRepetition",
+    "Privacy",
+    "RefinedWebLines",
+    "Rule",
+    "Rules",
+    "Url",
+    "classes",
+]

@@ -18,14 +18,23 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
+from pipelines.curation.documents import SPAN_SCHEMA
+
+__all__ = [
+    "KEPT",
+    "SPAN_SCHEMA",
+    "Batch",
+    "Rule",
+    "Scorer",
+    "Test",
+    "ThresholdRule",
+    "VariantRule",
+    "Verdicts",
+    "failing",
+]
+
 KEPT = -1
 """In `Verdicts.reason`: the rule does not remove the document."""
-
-SPAN_SCHEMA = pa.schema(
-    [("row", pa.int64()), ("reason", pa.string()), ("begin", pa.int64()), ("bytes", pa.int64()), ("text", pa.string())]
-)
-"""What a rule cut out of documents or replaced in them: `row` in the batch, `begin` and `bytes` (UTF-8) in the text
-that the rule was given, `text` what stood there (null where it must not be kept, as with private data)."""
 
 
 @dataclass(frozen=True)

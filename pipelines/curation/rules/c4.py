@@ -7,8 +7,11 @@ than `min_sentences` sentences in what is left.
 
 The paper's text says 3 words and 5 sentences; the published code (`variant: tfds`) 5 and 3. As in that code, "lorem
 ipsum" and the bracket are looked for after the lines before them were dropped, so neither drops a page from inside a
-line that goes anyway. Sentences are counted by end marks. `variant: datatrove` counts a line's words before citations
-are cut and lets an apostrophe end a line.
+line that goes anyway. Sentences are counted by end marks. Ours keeps one blank line between paragraphs.
+
+The other variants follow published code: lines end where `str.splitlines` ends them, blank ones go, an end mark
+before white space and a citation does not count, and what follows a line's last end mark is a sentence too.
+`variant: datatrove` also counts a line's words before citations are cut, and lets an apostrophe end a line.
 """
 
 from __future__ import annotations
@@ -59,10 +62,12 @@ class C4(Rule, frozen=True):
 
     def judge(self, batch: Batch) -> Verdicts:
         """The documents with their remaining lines, or why they go."""
-        n, lines = len(batch), line_tables.table(batch.text)
+        ours = self.variant == "paper"
+        n, lines = len(batch), line_tables.table(batch.text, every_break=not ours)
         reason, document = self._lines(lines, n)
         left = np.bincount(lines.row, weights=(reason == STAYS) & ~lines.blank, minlength=n)
-        sentences = np.bincount(lines.row, weights=np.where(reason == STAYS, lines.sentences, 0), minlength=n)
+        ends = lines.sentences if ours else lines.sentences + lines.tail
+        sentences = np.bincount(lines.row, weights=np.where(reason == STAYS, ends, 0), minlength=n)
         verdicts = Verdicts.keep_all(n)
         verdicts.reasons = ("lorem_ipsum", "curly_bracket", "no_lines", "too_few_sentences")
         verdicts.score, verdicts.threshold = np.full(n, np.nan), np.full(n, np.nan)
@@ -73,7 +78,7 @@ class C4(Rule, frozen=True):
         found = document != KEPT
         verdicts.reason[found] = document[found]
         verdicts.score[found] = verdicts.threshold[found] = np.nan
-        verdicts.texts = line_tables.assemble(batch.text, lines, reason, self.remove_citations)
+        verdicts.texts = line_tables.assemble(batch.text, lines, reason, self.remove_citations, paragraphs=ours)
         stays = verdicts.reason == KEPT
         verdicts.spans = line_tables.spans(batch.text, lines, reason, REASONS, self.remove_citations, stays)
         return verdicts
@@ -90,7 +95,10 @@ class C4(Rule, frozen=True):
         if self.max_word_characters is not None:
             drop(0, lines.longest_word > self.max_word_characters)
         if self.terminal_punctuation:
-            drop(1, ~np.isin(lines.last, marks) | (lines.dots >= 3))
+            unended = ~np.isin(lines.last, marks) | (lines.dots >= 3)
+            if self.variant != "paper" and self.remove_citations:
+                unended |= lines.loose == 1
+            drop(1, unended)
         if self.min_line_words is not None:
             drop(2, words < self.min_line_words)
         lorem = self._first(lines, lines.has("lorem ipsum") & (reason == STAYS) & self.drop_lorem_ipsum, n)

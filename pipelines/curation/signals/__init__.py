@@ -38,7 +38,13 @@ class Meter:
         rows = np.fromiter((self._row(language) for language in languages), np.int32, len(texts))
         measured: dict[str, NDArray[np.float64]] = {}
         for group in groups:
-            values = kernel.MEASURES[group](texts, rows, self._table, self._counts)
+            if group == "text":
+                values = kernel.measure_batch(texts, rows, self._table, self._counts)
+            else:
+                # Compiled only where a rule wants it.
+                from pipelines.curation.signals import datatrove
+
+                values = datatrove.measure_batch(texts, languages, rows, self._table, self._counts)
             measured |= zip(GROUPS[group], values, strict=True)
         return measured
 

@@ -314,7 +314,3 @@ def word_hashes(texts: pa.LargeStringArray) -> tuple[NDArray[np.int64], NDArray[
     hashes = np.empty(int(offsets[-1] - offsets[0]) // 2 + len(texts) + 1, np.uint64)
     used = hash_texts(offsets, data, classes, lower, ends, hashes)
     return ends, hashes[:used]
-
-
-MEASURES = {"text": measure_batch}
-"""Group of signals -> the function that measures it."""

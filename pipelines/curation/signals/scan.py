@@ -95,6 +95,7 @@ def scan(
     for k in range(COUNTS):
         counts[k] = 0
     words = lines = paragraphs = 0
+    characters = alphanumerics = letters = decimals = uppers = spaces = 0
     in_token = token_letter = False
     h = word_kept = SEED
     length = word_characters = 0
@@ -138,12 +139,11 @@ def scan(
                     | uint32(data[i + 3] & 0x3F)
                 )
                 i += 4
-            counts[CHARACTERS] += 1
+            characters += 1
         kind = classes[c] if c < TABLE_SIZE else uint8(0)
 
         if kind & SPACE:
-            if i <= end:
-                counts[SPACES] += 1
+            spaces += 1
             if sentence:
                 counts[SENTENCES] += 1
             sentence = wide = False
@@ -197,7 +197,47 @@ def scan(
                     line_characters += 1
             continue
 
-        # Anything that is not white space.
+        if c < 0x80 and kind & ALPHANUMERIC:
+            # Most of a text is runs of ASCII letters and digits: nothing but hashes and counts changes inside one.
+            if line_characters == 0:
+                line_first_bullet = False
+            run = i
+            while True:
+                h = (h ^ uint64(lower[c])) * PRIME
+                line = (line ^ uint64(c)) * PRIME
+                if kind & LETTER:
+                    letters += 1
+                    token_letter = True
+                    if kind & UPPER:
+                        uppers += 1
+                else:
+                    decimals += 1
+                if i >= end:
+                    break
+                c = uint32(data[i])
+                if c >= 0x80:
+                    break
+                kind = classes[c]
+                if not kind & ALPHANUMERIC:
+                    break
+                last = c
+                i += 1
+            run = i - run + 1
+            if run == 1:
+                last = uint32(data[i - 1])
+            alphanumerics += run
+            characters += run - 1
+            raw_length += run
+            length += run
+            line_characters += run
+            line_kept, line_kept_characters = line, line_characters
+            word_kept, word_characters = h, length
+            in_token = True
+            last_terminal = sentence = wide = after_space = False
+            dots = dots_at_end = 0
+            continue
+
+        # Anything else that is not white space.
         raw_length += 1
         line = (line ^ uint64(c)) * PRIME
         line_characters += 1
@@ -248,19 +288,26 @@ def scan(
             dots = dots_at_end = 0
             sentence = wide = False
             if kind & ALPHANUMERIC:
-                counts[ALPHANUMERICS] += 1
+                alphanumerics += 1
                 if kind & LETTER:
-                    counts[LETTERS] += 1
+                    letters += 1
                     token_letter = True
                 elif kind & DECIMAL:
-                    counts[DECIMALS] += 1
+                    decimals += 1
             if kind & UPPER:
-                counts[UPPERS] += 1
+                uppers += 1
         after_space = False
     if paragraph_characters > 0:
         paragraph_hash[paragraphs] = mix(paragraph)
         paragraph_length[paragraphs] = paragraph_characters
         paragraphs += 1
+    counts[CHARACTERS] = characters
+    counts[ALPHANUMERICS] = alphanumerics
+    counts[LETTERS] = letters
+    counts[DECIMALS] = decimals
+    counts[UPPERS] = uppers
+    # The line break that was put at the end is none of the text's.
+    counts[SPACES] = spaces - 1
     counts[LINES] = lines
     counts[PARAGRAPHS] = paragraphs
     return words

@@ -145,6 +145,19 @@ def test_the_job(settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert "already done" in capsys.readouterr().out
 
 
+def test_a_sample_says_what_each_rule_would_remove_and_writes_nothing(settings, tmp_path: Path, capsys):
+    recipe = tmp_path / "curate.yaml"
+    values = {"name": "curate", "output": str(tmp_path / "job"), **settings.model_dump(mode="json")}
+    values["sources"][0]["rules"] = [{"rule": "gopher_quality", "min_words": 1000}]
+    recipe.write_text(yaml.safe_dump(values))
+    assert main(JOB, [str(recipe), "--sample", "10"]) == 0
+    lines = capsys.readouterr().out
+    assert "rows: 10 read, 0 would stay" in lines
+    assert "would go, gopher quality: too few words" in lines
+    assert "code: 2 read, 1 would stay" in lines
+    assert not (tmp_path / "job").exists()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -9,7 +9,18 @@ from pydantic import TypeAdapter, ValidationError
 from pipelines.curation.buffers import strings
 from pipelines.curation.judging import Removal, judge
 from pipelines.curation.languages import Languages
-from pipelines.curation.rules import C4, MC4, PRESETS, Code, FineWeb, GopherQuality, GopherRepetition, Rules
+from pipelines.curation.rules import (
+    C4,
+    MC4,
+    PRESETS,
+    Characters,
+    Code,
+    CodeRedPajama,
+    FineWeb,
+    GopherQuality,
+    GopherRepetition,
+    Rules,
+)
 from pipelines.curation.rules.base import Batch, ThresholdRule
 from pipelines.curation.signals import DATATROVE, TEXT, Meter
 
@@ -18,7 +29,7 @@ METER = Meter(LANGUAGES.stop_words)
 GOOD = (
     dict.fromkeys(TEXT + DATATROVE, 0.0)
     | {"words": 100, "mean_word_length": 5, "alphabetic_words": 1, "stop_words": 5, "terminal_lines": 1}
-    | {"characters": 500, "alphanumeric_characters": 0.8, "long_lines": 5}
+    | {"characters": 500, "alphanumeric_characters": 0.8, "alphabetic_characters": 0.7, "long_lines": 5}
 )
 
 
@@ -70,6 +81,11 @@ MOST = [
     (FineWeb(), "newlines_per_word", 0.3, "newlines"),
     (Code(), "mean_line_length", 100, "mean_line_length"),
     (Code(), "longest_line", 1000, "longest_line"),
+    (CodeRedPajama(), "mean_line_length", 100, "mean_line_length"),
+    (CodeRedPajama(), "longest_line", 1000, "longest_line"),
+    (Characters(), "digit_characters", 0.15, "digits"),
+    (Characters(), "space_characters", 0.35, "spaces"),
+    (Characters(max_uppercase=0.3), "uppercase_characters", 0.3, "uppercase"),
 ]
 LEAST = [
     (GopherQuality(), "words", 50, "too_few_words"),
@@ -77,6 +93,10 @@ LEAST = [
     (GopherQuality(), "alphabetic_words", 0.8, "alphabetic_words"),
     (GopherQuality(), "stop_words", 2, "stop_words"),
     (Code(), "alphanumeric_characters", 0.25, "alphanumeric"),
+    (Code(min_alphabetic_characters=0.25), "alphabetic_characters", 0.25, "alphabetic"),
+    (CodeRedPajama(), "alphanumeric_characters", 0.25, "alphanumeric"),
+    (Characters(), "alphanumeric_characters", 0.35, "alphanumeric"),
+    (MC4(), "long_lines", 3, "too_few_long_lines"),
 ]
 
 
@@ -121,7 +141,7 @@ def test_none_switches_a_test_off_and_zero_does_not():
     assert verdict(GopherRepetition(max_duplicate_lines=0), batch(GOOD | {"duplicate_lines": 1e-9})) is not None
 
 
-@pytest.mark.parametrize("rule", [GopherQuality, GopherRepetition, FineWeb, Code, MC4])
+@pytest.mark.parametrize("rule", [GopherQuality, GopherRepetition, FineWeb, Code, CodeRedPajama, Characters, MC4])
 def test_a_rule_reads_signals_that_there_are(rule: type[ThresholdRule]):
     assert rule().needs() <= set(TEXT)
     if "variant" in rule.model_fields:

@@ -1,0 +1,7 @@
+"""Private data in texts: `candidates` finds where it may be, `detectors` what it is, `replacement` what it becomes."""
+
+from pipelines.curation.privacy.candidates import candidates
+from pipelines.curation.privacy.detectors import Type, find
+from pipelines.curation.privacy.replacement import Style, key_from, replacement
+
+__all__ = ["Style", "Type", "candidates", "find", "key_from", "replacement"]

@@ -1,0 +1,193 @@
+"""The speed of curation beside datatrove's, on the same documents in one interleaved run.
+
+    python -m tests.benchmarks.curation DIR --datatrove VENV [--rounds 3] [--json]
+
+DIR is made by `tests.benchmarks.curation.corpora`; VENV has `datatrove==0.10.0`, `spacy`, `trafilatura` and a
+`fasttext` for its numpy. Each side is one process on one CPU, every document goes through every rule, and rounds
+alternate; figures are medians of MB of input per second. The last line with `--json` holds the figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[3]
+TEXT_BYTES, HTML_BYTES = 2_000_000, 6_000_000
+
+
+class Side:
+    """A process that measures one file for each line it is given."""
+
+    def __init__(self, command: list[str], cpu: int) -> None:
+        self._process = subprocess.Popen(
+            ["taskset", "-c", str(cpu), *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
+        )
+
+    def measure(self, path: Path) -> dict[str, float]:
+        """Seconds by part."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(f"{path}\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        if not answer:
+            raise RuntimeError(f"a side of the benchmark ended with status {self._process.wait()}")
+        return {name: float(value) for name, value in json.loads(answer).items()}
+
+    def close(self) -> None:
+        """End the process."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+
+
+def head(sources: list[Path], target: Path, most: int) -> int:
+    """Put rows of several files together, by turns, up to so many bytes of text or HTML; returns these bytes."""
+    rows = [path.open(encoding="utf-8") for path in sources]
+    size = 0
+    with target.open("w", encoding="utf-8") as out:
+        while size < most:
+            lines = [line for file in rows if (line := file.readline())]
+            if not lines:
+                break
+            for line in lines:
+                row = json.loads(line)
+                size += len((row.get("text") or row.get("html") or "").encode())
+                out.write(line)
+    return size
+
+
+def compare(name: str, path: Path, size: int, ours: Side, theirs: Side, rounds: int) -> dict[str, Any]:
+    """Alternate the sides and print a table of both."""
+    mine, other = [], []
+    for _ in range(rounds):
+        mine.append(ours.measure(path))
+        other.append(theirs.measure(path))
+    parts = {key: statistics.median(one[key] for one in mine) for key in mine[0]}
+    their_parts = {key: statistics.median(one[key] for one in other) for key in other[0]}
+    total = statistics.median(_total(one) for one in mine)
+    their_total = statistics.median(_total(one) for one in other)
+    ratios = sorted(_total(two) / _total(one) for one, two in zip(mine, other, strict=True))
+    rates = f"ours {size / total / 1e6:.2f} MB/s/core, datatrove {size / their_total / 1e6:.3f}"
+    print(f"{name}: {size / 1e6:.1f} MB; {rates}")
+    print(f"  ratio {statistics.median(ratios):.1f} ({ratios[0]:.1f} to {ratios[-1]:.1f} in {rounds} rounds)")
+    for key in dict.fromkeys([*parts, *their_parts]):
+        one, two = parts.get(key), their_parts.get(key)
+        left = f"{1e3 * one / size * 1e6:9.2f}" if one is not None else " " * 9
+        right = f"{1e3 * two / size * 1e6:10.1f}" if two is not None else " " * 10
+        print(f"    {key:26} {left} {right}  ms/MB, ours and theirs")
+    libraries = parts["library: language"] + parts.get("extraction", 0.0)
+    return {"ratio": statistics.median(ratios), "mb_s": size / total / 1e6, "share": libraries / total, "parts": parts}
+
+
+def _total(parts: dict[str, float]) -> float:
+    return sum(value for key, value in parts.items() if not key.startswith("library"))
+
+
+def growth(text: list[Path], folder: Path) -> dict[str, float]:
+    """A whole pass over a corpus and over one ten times as large, each in a fresh process."""
+    one = folder / "one.jsonl"
+    head(text, one, 20_000_000)
+    ten = folder / "ten.jsonl"
+    with ten.open("wb") as out:
+        for _ in range(10):
+            out.write(one.read_bytes())
+    found = {}
+    for path in (one, ten):
+        side = Side([sys.executable, "-m", "tests.benchmarks.curation.ours", "pass", str(folder / "out")], 0)
+        found[path.name] = side.measure(path)
+        side.close()
+    small, large = found["one.jsonl"], found["ten.jsonl"]
+    memory = large["peak_bytes"] / small["peak_bytes"]
+    seconds = large["seconds"] / small["seconds"] / (ten.stat().st_size / one.stat().st_size)
+    rate = one.stat().st_size / small["seconds"] / 1e6
+    print(f"whole pass, documents read, judged, published: {rate:.2f} MB/s; ten times the input takes {seconds:.3f} of")
+    print(f"  ten times the time, and {memory:.3f} of the memory ({large['peak_bytes'] / 1e6:.0f} MB)")
+    return {"memory_growth_10x": memory, "time_growth_10x": seconds}
+
+
+def ray_overhead(text: list[Path], folder: Path, rounds: int) -> float:
+    """The pass on a local Ray of two CPUs against the same callable in two bare processes."""
+    whole = folder / "whole.jsonl"
+    size = head(text, whole, 60_000_000)
+    ratios = []
+    for _ in range(rounds):
+        seconds = {}
+        for way in ("bare", "ray"):
+            command = [sys.executable, "-m", "tests.benchmarks.curation.two", way, str(whole), str(folder / "two")]
+            done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+            seconds[way] = float(done.stdout.splitlines()[-1])
+        ratios.append(seconds["ray"] / seconds["bare"])
+        bare, ray = size / seconds["bare"] / 1e6, size / seconds["ray"] / 1e6
+        print(f"two bare processes {bare:.2f} MB/s, Ray Data on two CPUs {ray:.2f}")
+    return statistics.median(ratios) - 1
+
+
+def kernel_speed(text: list[Path], folder: Path) -> float:
+    """MB/s of the signals kernel alone."""
+    import pyarrow as pa
+
+    from pipelines.curation.languages import Languages
+    from pipelines.curation.signals import Meter
+
+    path = folder / "kernel.jsonl"
+    head(text, path, 20_000_000)
+    with path.open(encoding="utf-8") as rows:
+        texts = pa.array([json.loads(row)["text"] for row in rows], pa.large_string())
+    meter = Meter(Languages.load(None).stop_words)
+    languages = ["en"] * len(texts)
+    seconds = []
+    for _ in range(6):
+        started = time.process_time()
+        meter.measure(texts, languages)
+        seconds.append(time.process_time() - started)
+    return float(texts.nbytes / 1e6 / statistics.median(seconds[1:]))
+
+
+def main() -> None:
+    """Measure everything."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--datatrove", type=Path, required=True, help="its virtual environment")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    text = [ROOT / "runs/sources/wiki/wiki-en.jsonl", options.folder / "text/en.jsonl"]
+    html = [options.folder / "html/web.jsonl", options.folder / "html/help.jsonl"]
+    theirs = [str(options.datatrove / "bin/python"), str(Path(__file__).with_name("theirs.py")), "chain", "en"]
+    model = str(ROOT / "runs/sources/lid.176.ftz")
+    print(f"{os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        figures: dict[str, float] = {"kernel_mb_s": kernel_speed(text, folder)}
+        print(f"signals kernel: {figures['kernel_mb_s']:.0f} MB/s/core")
+        for key, sources, most in (("text", text, TEXT_BYTES), ("html", html, HTML_BYTES)):
+            path = folder / f"{key}.jsonl"
+            size = head(sources, path, most)
+            ours = Side([sys.executable, "-m", "tests.benchmarks.curation.ours", "chain", "resiliparse"], 0)
+            other = Side([*theirs, model], 1)
+            found = compare(key, path, size, ours, other, options.rounds)
+            ours.close()
+            other.close()
+            figures[f"{key}_vs_datatrove"] = found["ratio"]
+            figures[f"{key}_mb_s"] = found["mb_s"]
+            figures[f"share_of_library_limit{'' if key == 'text' else '_html'}"] = found["share"]
+        figures |= growth(text, folder)
+        figures["ray_overhead"] = ray_overhead(text, folder, options.rounds)
+    for key, value in figures.items():
+        print(f"{key}: {value:.3f}")
+    if options.json:
+        print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()

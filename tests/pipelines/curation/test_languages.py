@@ -1,0 +1,70 @@
+"""Settings of languages: a file's thresholds reach its rules, and what is wrong with it is said."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipelines.curation.languages import Languages
+from pipelines.curation.rules import FineWeb, GopherQuality, classes
+
+
+def write(folder: Path, values: object) -> str:
+    path = folder / "languages.json"
+    path.write_text(json.dumps(values), encoding="utf-8")
+    return str(path)
+
+
+def test_a_languages_thresholds_replace_the_rules_own_and_no_others(tmp_path: Path):
+    languages = Languages.load(write(tmp_path, {"fi": {"rules": {"gopher_quality": {"max_mean_word_length": 13}}}}))
+    rule = GopherQuality(min_words=20)
+    assert languages.for_language(rule, "fi") == GopherQuality(min_words=20, max_mean_word_length=13)
+    assert languages.for_language(rule, "en") is rule
+    other = FineWeb()
+    assert languages.for_language(other, "fi") is other
+
+
+def test_a_threshold_can_be_switched_off_for_a_language(tmp_path: Path):
+    languages = Languages.load(write(tmp_path, {"xx": {"rules": {"gopher_quality": {"min_stop_words": None}}}}))
+    changed = languages.for_language(GopherQuality(), "xx")
+    assert "stop_words" not in [test.reason for test in changed.active()]
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ([], ["list"]),
+        ({"de": {"stopwords": []}}, ["de", "stopwords"]),
+        ({"de": {"rules": {"gopher_qualty": {}}}}, ["de.rules.gopher_qualty", "gopher_quality"]),
+        (
+            {"de": {"rules": {"fineweb": {"max_newlines": 1}}}},
+            ["de.rules.fineweb.max_newlines", "max_newlines_per_word"],
+        ),
+    ],
+)
+def test_a_wrong_file_is_named_with_its_language_and_key(tmp_path: Path, values: object, words: list[str]):
+    location = write(tmp_path, values)
+    with pytest.raises(ValueError) as error:  # noqa: PT011
+        Languages.load(location)
+    assert all(word in str(error.value) for word in [location, *words])
+
+
+def test_a_value_that_is_no_threshold_is_named(tmp_path: Path):
+    location = write(tmp_path, {"de": {"rules": {"gopher_quality": {"min_words": "many"}}}})
+    with pytest.raises(ValueError, match=r"de\.rules\.gopher_quality") as error:
+        Languages.load(location).for_language(GopherQuality(), "de")
+    assert location in str(error.value)
+
+
+def test_the_built_in_languages_fit_their_rules_and_the_kernel():
+    languages = Languages.load(None)
+    found = languages.all_languages()
+    assert {"en", "fr", "es", "de"} <= set(found)
+    assert len(found) >= 60
+    for language in found:
+        words = languages.stop_words(language)
+        assert 8 <= len(words) <= 64
+        assert all(word == word.lower() and len(word.split()) == 1 for word in words)
+        for kind in classes().values():
+            languages.for_language(kind(), language)
+    assert languages.stop_words("no such language") == frozenset()
