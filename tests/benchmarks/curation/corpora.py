@@ -17,8 +17,7 @@ from itertools import islice
 from pathlib import Path
 
 from pipelines import storage
-from pipelines.curation.documents import Raw
-from pipelines.curation.extraction import ExtractionSettings, extract
+from pipelines.curation.extraction import ExtractionSettings, page_text
 from pipelines.curation.publishing import sample_rank
 from pipelines.curation.sources import WarcSource
 
@@ -63,7 +62,7 @@ def texts(folder: Path, language: str) -> Iterator[tuple[str, str]]:
     for furniture in (True, False):
         settings = ExtractionSettings(main_content=furniture)
         for name, html in islice(pages(folder, language), 4000):
-            found = extract(Raw(0, len(html), html=html), settings)
+            found = page_text(html, None, None, settings)
             if found.problem is None:
                 yield f"{name}#{'main' if furniture else 'all'}", found.text
 

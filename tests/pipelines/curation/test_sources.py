@@ -1,7 +1,6 @@
 """Sources give every record once, with its place, and a record that is broken costs itself."""
 
 import gzip
-import json
 import random
 from itertools import pairwise
 from pathlib import Path
@@ -13,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.curation.documents import Raw
-from pipelines.curation.extraction import ExtractionSettings, extract
+from pipelines.curation.extraction import Extracted, ExtractionSettings, page_text
 from pipelines.curation.sources import (
     CodeSource,
     HtmlSource,
@@ -65,6 +64,12 @@ def read_cut(source, path: Path, cuts: list[int]) -> list[Raw]:
 
 
 NAMES = {name: name for name in COLUMNS}
+
+
+def extract(raw: Raw, settings: ExtractionSettings) -> Extracted:
+    if raw.problem is not None:
+        return Extracted(problem=raw.problem)
+    return page_text(raw.html or "", raw.charset, raw.title, settings)
 
 
 def row_of(line: bytes) -> Raw:
@@ -277,31 +282,3 @@ def test_code_is_chosen_by_name_and_its_licence_noticed(tmp_path: Path):
 def test_a_path_without_files_is_named(tmp_path: Path):
     with pytest.raises(FileNotFoundError, match=r"nothing.*'rows'"):
         JsonlSource(name="rows", paths=[str(tmp_path / "nothing")]).files()
-
-
-HOSTILE = [
-    "<div>" * 20_000,
-    "<table><tr>" * 5_000 + "x",
-    "\x00\ud800<p>x",
-    "<" * 100_000,
-    "<p>" + "&#x110000;&#0;" * 1000,
-    "<title>" + "x" * 100_000,
-    "<svg><style><!--</style><img src=x>",
-    "",
-]
-
-
-@pytest.mark.parametrize("html", HOSTILE, ids=range(len(HOSTILE)))
-def test_a_hostile_page_costs_at_most_itself(html):
-    raw = row_of(json.dumps({"html": html}).encode())
-    found = extract(raw, ExtractionSettings())
-    assert found.problem is not None or found.text.encode()
-
-
-def test_limits_are_rejects_with_their_figures():
-    settings = ExtractionSettings(max_html_bytes=100, max_text_bytes=10)
-    large = extract(row_of(json.dumps({"html": "x" * 101}).encode()), settings)
-    assert (large.problem, large.score, large.threshold) == ("html_bytes", 101, 100)
-    assert extract(row_of(json.dumps({"text": "é" * 5}).encode()), settings).problem is None
-    assert extract(row_of(json.dumps({"text": "é" * 5 + "x"}).encode()), settings).problem == "text_bytes"
-    assert extract(row_of(b'{"text": " \\n"}'), settings).problem == "empty"
