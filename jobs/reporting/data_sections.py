@@ -8,7 +8,7 @@ from typing import Any
 from jobs.reporting.charts import Step, bars, funnel
 from jobs.reporting.markup import Html, count, join, percent, share_bar, size, table, tag
 
-_MOST_REASONS, _MOST_KEPT = 12, 6
+_MOST_REASONS, _MOST_KEPT, _MOST_LANGUAGES = 12, 6, 20
 _TRAINED_ON = {"warc", "jsonl", "text", "code"}
 
 
@@ -74,10 +74,18 @@ def curation(summary: dict[str, Any]) -> Html | None:
         ]
         for name, source in record["sources"].items()
     ]
-    languages = sorted(record["languages"].items(), key=lambda item: -item[1])
-    chart = tag(
-        "figure", bars([(name, number, count(number)) for name, number in languages[:12]], colour=2, left=60, width=500)
-    )
+    by_language = sorted(record["by_language"].items(), key=lambda item: -_documents(item[1]))
+    languages = [
+        [
+            name,
+            _reasons(entry["rejected"]),
+            _share(entry["kept"].get("documents", 0), _documents(entry)),
+            count(_documents(entry)),
+            count(entry["kept"].get("documents", 0)),
+            count(entry["kept"].get("words", 0)),
+        ]
+        for name, entry in by_language[:_MOST_LANGUAGES]
+    ]
     return join(
         [
             tag("p", lede),
@@ -91,10 +99,37 @@ def curation(summary: dict[str, Any]) -> Html | None:
             ),
             tag("h3", "By source"),
             table(["source", "removed most for", "kept", "documents", "kept"], by_source, words=3),
-            tag("h3", "By language, kept"),
-            chart,
+            tag("h3", "By language"),
+            table(["language", "removed most for", "kept", "documents", "kept", "words kept"], languages, words=3),
+            *_cut(record),
+            _flips(record),
         ]
     )
+
+
+def _documents(entry: dict[str, Any]) -> int:
+    return int(entry["kept"].get("documents", 0)) + sum(entry["rejected"].values())
+
+
+def _cut(record: dict[str, Any]) -> list[Html]:
+    """What rules cut out of documents that stay."""
+    if not record["cut"]:
+        return []
+    rows = [[_reason(cut), count(cut["spans"]), size(cut["bytes"])] for cut in record["cut"]]
+    return [
+        tag("h3", "Cut out of documents that stay"),
+        tag("p", f"{record['edited']:,} documents were edited. Each piece is a row in spans/.", class_="quiet"),
+        table(["what", "pieces", "size"], rows),
+    ]
+
+
+def _flips(record: dict[str, Any]) -> Html:
+    """Documents near each threshold."""
+    moved = f"{100 * record['flips_moved']:.0f} %"
+    tests = sorted(record["flips"], key=lambda flip: -max(flip["looser"], flip["stricter"]))
+    rows = [[_reason(flip), count(flip["looser"]), count(flip["stricter"])] for flip in tests]
+    head = ["test", f"would stay with a threshold looser by {moved}", f"would go with one stricter by {moved}"]
+    return _fold("How many documents are near a threshold", [table(head, rows)])
 
 
 def samples(summary: dict[str, Any]) -> Html | None:

@@ -38,6 +38,15 @@ def run(tmp_path: Path) -> Path:
             "stages": [{"stage": "rules", "reason": "too_few_words", "documents": 234, "bytes": 5}],
             "sources": {"web": {"in": 1234, "kept": 1000, "rejected": {"rules/too_few_words": 234}}},
             "languages": {"en": 1000},
+            "words_kept": 600000,
+            "edited": 7,
+            "cut": [{"stage": "privacy", "reason": "email", "spans": 9, "bytes": 99}],
+            "by_language": {
+                "en": {"kept": {"documents": 1000, "words": 600000}, "rejected": {"rules/too_few_words": 200}},
+                "de": {"kept": {}, "rejected": {"language/other_language": 34}},
+            },
+            "flips_moved": 0.1,
+            "flips": [{"stage": "rules", "reason": "too_few_words", "looser": 11, "stricter": 13}],
             "samples": {"kept": [sample], "rejected": [rejected]},
         },
     )

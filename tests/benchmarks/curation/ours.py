@@ -80,6 +80,9 @@ def chain(settings: CurationSettings, gauge: Gauge) -> dict[str, float]:
                 if raws[0].html is not None:
                     # Pages are parsed in a child process, so it is the wall's clock that counts.
                     clock.seconds["extraction"] += time.perf_counter() - started
+                    with clock.part("library: extraction"):
+                        for raw in raws:
+                            _extraction_alone(raw.html or "")
                 _rules(settings, gauge, clock, found, out)
         clock.seconds["library: language"] = _language_alone(gauge, clock)
     return dict(clock.seconds)
@@ -116,6 +119,15 @@ def _rules(settings: CurationSettings, gauge: Gauge, clock: Clock, found: list, 
         out.write(pa.record_batch(columns, schema=EXTRACTED_SCHEMA))
 
 
+def _extraction_alone(html: str | bytes) -> None:
+    """resiliparse's own seconds, in this process."""
+    from resiliparse.extract.html2text import extract_plain_text
+    from resiliparse.parse.html import HTMLTree
+
+    if len(html) <= 2_000_000 and isinstance(html, str):
+        extract_plain_text(HTMLTree.parse(html), main_content=True, alt_texts=False, links=False, form_fields=False)
+
+
 def _language_alone(gauge: Gauge, clock: Clock) -> float:
     """fastText's own seconds: its predictor on strings that are ready for it."""
     model, characters = gauge.identifier._model.f, gauge.identifier._characters
@@ -133,6 +145,7 @@ def whole_pass(path: str, output: str) -> dict[str, float]:
     settings = settings_for(path)
     hashes, place, gauge = Hashes.of(settings), Workspace(output), Gauge(settings)
     units = plan(settings)
+    gauge.identifier.identify_batch(["warm"])
     started = time.perf_counter()
     for unit in units:
         stages.process(unit, hashes, gauge, place)
