@@ -61,6 +61,10 @@ class Identifier:
         self._model = _load(settings.model)
         self._characters = settings.characters
 
+    def labels(self) -> list[str]:
+        """All labels of the model, as they are in it."""
+        return list(self._model.get_labels())
+
     def identify_batch(self, texts: Sequence[str]) -> tuple[list[str], NDArray[np.float64]]:
         """The likeliest language of each text's first characters, line breaks read as spaces; ("", 0) for none.
 

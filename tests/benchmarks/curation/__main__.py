@@ -116,28 +116,34 @@ def growth(text: list[Path], folder: Path) -> dict[str, float]:
     return {"memory_growth_10x": memory, "time_growth_10x": seconds}
 
 
-def ray_overhead(text: list[Path], folder: Path, rounds: int) -> float:
+def ray_overhead(text: list[Path], folder: Path, rounds: int) -> dict[str, float]:
     """The pass on a local Ray of two CPUs against the same callable in two bare processes.
 
-    Ray's figure includes the start of its actors, so the corpus is one that takes half a minute.
+    Two sizes tell the start of Ray's actors, which a run pays once, from what each byte costs more.
     """
-    part, whole = folder / "part.jsonl", folder / "whole.jsonl"
+    part = folder / "part.jsonl"
     head(text, part, 20_000_000)
-    with whole.open("wb") as out:
-        for _ in range(20):
-            out.write(part.read_bytes())
-    size = whole.stat().st_size
-    ratios = []
+    sizes: dict[int, Path] = {}
+    for copies in (8, 24):
+        sizes[copies] = folder / f"copies{copies}.jsonl"
+        with sizes[copies].open("wb") as out:
+            for _ in range(copies):
+                out.write(part.read_bytes())
+    slopes, starts = [], []
     for _ in range(rounds):
-        seconds = {}
-        for way in ("bare", "ray"):
-            command = [sys.executable, "-m", "tests.benchmarks.curation.two", way, str(whole), str(folder / "two")]
-            done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
-            seconds[way] = float(done.stdout.splitlines()[-1])
-        ratios.append(seconds["ray"] / seconds["bare"])
-        bare, ray = size / seconds["bare"] / 1e6, size / seconds["ray"] / 1e6
-        print(f"two bare processes {bare:.2f} MB/s, Ray Data on two CPUs {ray:.2f}")
-    return statistics.median(ratios) - 1
+        seconds: dict[tuple[str, int], float] = {}
+        for copies, path in sizes.items():
+            for way in ("bare", "ray"):
+                command = [sys.executable, "-m", "tests.benchmarks.curation.two", way, str(path), str(folder / "two")]
+                done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+                seconds[way, copies] = float(done.stdout.splitlines()[-1])
+            megabytes = path.stat().st_size / 1e6
+            bare, ray = megabytes / seconds["bare", copies], megabytes / seconds["ray", copies]
+            print(f"{megabytes:.0f} MB: two bare processes {bare:.2f} MB/s, Ray Data on two CPUs {ray:.2f}")
+        ray, bare = (seconds[way, 24] - seconds[way, 8] for way in ("ray", "bare"))
+        slopes.append(ray / bare - 1)
+        starts.append(seconds["ray", 8] - ray / 2 - (seconds["bare", 8] - bare / 2))
+    return {"ray_overhead": statistics.median(slopes), "ray_start_seconds": statistics.median(starts)}
 
 
 def kernel_speed(text: list[Path], folder: Path) -> float:
@@ -198,7 +204,7 @@ def main() -> None:
         if "growth" in parts:
             figures |= growth(text, folder)
         if "ray" in parts:
-            figures["ray_overhead"] = ray_overhead(text, folder, options.rounds)
+            figures |= ray_overhead(text, folder, options.rounds)
     for key, value in figures.items():
         print(f"{key}: {value:.3f}")
     if options.json:

@@ -34,6 +34,8 @@ from pipelines.curation.tables import BATCH_ROWS, TableWriter
 from pipelines.curation.workspace import Hashes, Workspace
 
 RULES = ["gopher_repetition", "gopher_quality", "c4", "fineweb", "privacy"]
+PASS_UNIT_BYTES = 8_000_000
+"""So that the smaller corpus too has several units."""
 MODEL = "runs/sources/lid.176.ftz"
 
 
@@ -142,10 +144,11 @@ def _language_alone(gauge: Gauge, clock: Clock) -> float:
 def whole_pass(path: str, output: str) -> dict[str, float]:
     """Process and publish all units of a file; seconds of the wall and peak memory of the process."""
     storage.remove(output)
-    settings = settings_for(path)
+    settings = settings_for(path, unit_bytes=PASS_UNIT_BYTES)
     hashes, place, gauge = Hashes.of(settings), Workspace(output), Gauge(settings)
     units = plan(settings)
-    gauge.identifier.identify_batch(["warm"])
+    # Loading what is compiled, and the models, is not what grows.
+    stages.process(units[0], hashes, gauge, Workspace(f"{output}/warm"))
     started = time.perf_counter()
     for unit in units:
         stages.process(unit, hashes, gauge, place)

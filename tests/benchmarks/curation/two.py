@@ -19,7 +19,7 @@ from pipelines.curation.settings import CurationSettings
 from pipelines.curation.workspace import Hashes, Workspace
 from tests.benchmarks.curation.ours import settings_for
 
-UNIT_BYTES = 4_000_000
+UNIT_BYTES = 16_000_000
 
 
 def bare(settings: CurationSettings, output: str) -> float:
