@@ -10,6 +10,7 @@ from typing import Any
 from jobs.job import InputError, Job, Outcome, Plan, Recipe, connect, main
 from jobs.progress import Progress
 from pipelines import storage
+from pipelines.curation.languages import Languages
 from pipelines.curation.planning import Unit, plan
 from pipelines.curation.settings import CurationSettings
 from pipelines.curation.workspace import Hashes
@@ -37,11 +38,12 @@ class Curate(Job[CurateRecipe]):
             source.name: storage.fingerprint([unit.splits for unit in units if unit.source == number])
             for number, source in enumerate(recipe.sources)
         }
-        return {**found, "files": storage.fingerprint(Hashes.of(recipe.curation).contents)}
+        return {**found, "files": storage.fingerprint(_hashes(recipe).contents)}
 
     def plan(self, recipe: CurateRecipe) -> Plan:
         """The units of each source."""
         units = _units(recipe)
+        _hashes(recipe)
         work = []
         for number, source in enumerate(recipe.sources):
             own = [unit for unit in units if unit.source == number]
@@ -91,6 +93,16 @@ def _units(recipe: CurateRecipe) -> list[Unit]:
         return plan(recipe)
     except (FileNotFoundError, ValueError) as error:
         raise InputError(str(error)) from None
+
+
+def _hashes(recipe: CurateRecipe) -> Hashes:
+    """Raises InputError for a file that the recipe names and that is not there, or not what it should be."""
+    try:
+        hashes = Hashes.of(recipe.curation)
+        Languages.load(recipe.languages)
+    except (OSError, ValueError) as error:
+        raise InputError(str(error)) from None
+    return hashes
 
 
 def _metrics(result: dict[str, Any]) -> dict[str, Any]:

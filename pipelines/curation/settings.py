@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field, field_validator
 
 from pipelines.curation.extraction import ExtractionSettings
 from pipelines.curation.language import LanguageSettings
+from pipelines.curation.languages import BUILT_IN
 from pipelines.curation.rules import GopherQuality, GopherRepetition, Rules
 from pipelines.curation.rules.base import Scorer
 from pipelines.curation.signals import GROUPS
@@ -64,9 +65,7 @@ class CurationSettings(BaseModel, extra="forbid", frozen=True):
 
     def files(self, stage: str | None = None) -> list[str]:
         """Locations of files that decide what a stage makes ("measure" or "decide"; None: any), sorted."""
-        found: set[str] = set()
-        if self.languages is not None:
-            found.add(self.languages)
+        found = {self.languages or BUILT_IN}
         if stage != "decide":
             found.add(self.language.model)
         if stage != "measure":

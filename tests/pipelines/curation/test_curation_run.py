@@ -167,6 +167,8 @@ def test_a_sample_says_what_each_rule_would_remove_and_writes_nothing(settings, 
         ("sources.1.name=rows", "two sources have the name rows"),
         ("language.kep={}", "keep"),
         ("language.model=/nowhere/lid.ftz", "/nowhere/lid.ftz"),
+        ("languages=/nowhere/languages.json", "/nowhere/languages.json"),
+        ("sources.0.rules=[{rule: url, domains: [/nowhere/domains.txt]}]", "/nowhere/domains.txt"),
     ],
 )
 def test_a_wrong_recipe_is_one_message_and_status_2(settings, tmp_path: Path, capsys, change: str, message: str):
