@@ -96,10 +96,16 @@ def _units(recipe: CurateRecipe) -> list[Unit]:
 
 
 def _hashes(recipe: CurateRecipe) -> Hashes:
-    """Raises InputError for a file that the recipe names and that is not there, or not what it should be."""
+    """Raises InputError for a file that the recipe names and that is not there, or not what it should be, as a model
+    or a language's threshold.
+    """
     try:
         hashes = Hashes.of(recipe.curation)
-        Languages.load(recipe.languages)
+        languages = Languages.load(recipe.languages)
+        for rule in {id(rule): rule for source in recipe.sources for rule in recipe.rules_of(source)}.values():
+            rule.check()
+            for language in languages.all_languages():
+                languages.for_language(rule, language)
     except (OSError, ValueError) as error:
         raise InputError(str(error)) from None
     return hashes
@@ -119,12 +125,15 @@ def _metrics(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def _summary(result: dict[str, Any], output: str) -> list[str]:
+    from pipelines.curation.ranking import in_words
+
     funnel, units = result["funnel"], result["units"]
     lines = [
         f"read {funnel['documents_in']:,} documents, {funnel['bytes_in'] / 1e6:.1f} MB; "
         f"kept {funnel['kept']:,}, {funnel['bytes_kept'] / 1e6:.1f} MB",
         f"{units['processed']} of {units['all']} units were new, {units['published']} were written",
     ]
+    lines += [f"{share['source']}, {in_words(share)}" for share in funnel["shares"]]
     for name, source in funnel["sources"].items():
         lines.append(f"{name}: {source['kept']:,} of {source['in']:,} kept")
     lines += [

@@ -8,11 +8,13 @@ from pydantic import Field
 
 from jobs.job import Job, Outcome, Plan, Recipe, main
 from jobs.reporting import collect, render
+from jobs.reporting.collect import cards
 from pipelines import storage
 from pipelines.storage import Location
 
 STAGES = (
     "curate",
+    "audit",
     "tokenize",
     "tune",
     "pretrain",
@@ -40,8 +42,9 @@ class Report(Job[ReportRecipe]):
     recipe = ReportRecipe
 
     def inputs(self, recipe: ReportRecipe) -> dict[str, str]:
-        """The result of every stage that has one."""
+        """The result of every stage that has one, and the classifiers' cards."""
         results = {name: storage.join(recipe.directory, "jobs", name, "result.json") for name in STAGES}
+        results |= {place.rsplit("/", 2)[-2] + "/card": place for place in cards(recipe.directory)}
         return {name: storage.file_fingerprint(place) for name, place in results.items() if storage.exists(place)}
 
     def plan(self, recipe: ReportRecipe) -> Plan:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -18,6 +19,7 @@ from pydantic import AfterValidator
 
 HOME_VARIABLE = "GROUNDWORK_HOME"
 _RAY_PACKAGE_MARK = "_ray_pkg_"
+S3_TRIES = 10
 
 
 def resolve(location: str) -> str:
@@ -51,9 +53,23 @@ Location = Annotated[str, AfterValidator(resolve)]
 
 def filesystem(location: str) -> tuple[pafs.FileSystem, str]:
     """The filesystem that holds a location, and the location's path on it."""
+    if location.startswith("s3://"):
+        bucket, _, _ = location.removeprefix("s3://").partition("/")
+        return _s3(bucket), location.removeprefix("s3://")
     if "://" in location:
         return pafs.FileSystem.from_uri(location)
     return pafs.LocalFileSystem(), resolve(location)
+
+
+@lru_cache
+def _s3(bucket: str) -> pafs.FileSystem:
+    """S3, or what `AWS_ENDPOINT_URL` names, with more patience than by default."""
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    options = {"endpoint_override": endpoint} if endpoint else {}
+    found, _ = pafs.FileSystem.from_uri(f"s3://{bucket}")
+    return pafs.S3FileSystem(
+        region=found.region, retry_strategy=pafs.AwsStandardS3RetryStrategy(max_attempts=S3_TRIES), **options
+    )
 
 
 def join(location: str, *parts: str) -> str:

@@ -12,7 +12,7 @@ import time
 from importlib import metadata
 from typing import Any
 
-from jobs.reporting import headline, lineage
+from jobs.reporting import audit_sections, headline, lineage
 from pipelines import storage
 
 TRAINING = ("pretrain", "pretrain-masked", "finetune")
@@ -74,6 +74,8 @@ def collect(location: str, sources: str) -> dict[str, Any]:
         "location": storage.below_home(location),
         "sources": _sources(run),
         "funnel": run.json("jobs.curate", "jobs", "curate", "funnel.json"),
+        "audit": _audit(run),
+        "classifiers": [storage.read_json(place) for place in cards(location)],
         "tokens": run.json("jobs.tokenize", "jobs", "tokenize", "tokens.json"),
         "tuning": _tuning(run),
         "training": {name: _training(run, name) for name in TRAINING},
@@ -87,6 +89,11 @@ def collect(location: str, sources: str) -> dict[str, Any]:
     summary["missing"] = run.missing
     summary["headline"] = headline.figures(summary)
     return finite(summary)
+
+
+def cards(location: str) -> list[str]:
+    """The cards of a run's classifiers; it may have none, or several."""
+    return storage.expand(storage.join(location, "jobs", "*", "card.json"))
 
 
 def environment() -> dict[str, Any]:
@@ -150,6 +157,12 @@ def _training(run: Run, name: str) -> dict[str, Any] | None:
 def _evaluation(run: Run, name: str) -> dict[str, Any] | None:
     found: dict[str, Any] | None = run.json("jobs.evaluate", "jobs", name, "results.json")
     return found
+
+
+def _audit(run: Run) -> dict[str, Any] | None:
+    """The digest of an audit; a run without one lacks nothing."""
+    location = storage.join(run.location, "jobs", "audit", "audit.json")
+    return audit_sections.digest(storage.read_json(location)) if storage.exists(location) else None
 
 
 def _yardsticks(evaluation: dict[str, Any] | None) -> dict[str, float]:

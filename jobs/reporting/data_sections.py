@@ -101,6 +101,7 @@ def curation(summary: dict[str, Any]) -> Html | None:
             table(["source", "removed most for", "kept", "documents", "kept"], by_source, words=3),
             tag("h3", "By language"),
             table(["language", "removed most for", "kept", "documents", "kept", "words kept"], languages, words=3),
+            *_parted(record),
             *_cut(record),
             _flips(record),
         ]
@@ -109,6 +110,25 @@ def curation(summary: dict[str, Any]) -> Html | None:
 
 def _documents(entry: dict[str, Any]) -> int:
     return int(entry["kept"].get("documents", 0)) + sum(entry["rejected"].values())
+
+
+def _parted(record: dict[str, Any]) -> list[Html]:
+    """Rules that keep a share of what reaches them, and what that came to."""
+    if not record.get("shares"):
+        return []
+    head = ["source", "score", "share to keep", "reached the rule", "kept", "scores at least"]
+    rows = [
+        [
+            share["source"],
+            share["name"],
+            f"{100 * share['keep_fraction']:g} %",
+            count(share["documents"]),
+            count(share["kept"]),
+            f"{share['threshold']:.4g}",
+        ]
+        for share in record["shares"]
+    ]
+    return [tag("h3", "Kept by share"), table(head, rows, words=2)]
 
 
 def _cut(record: dict[str, Any]) -> list[Html]:

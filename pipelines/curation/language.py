@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +10,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
 from pipelines import storage
+from pipelines.curation.classifiers.model import open_model
 from pipelines.storage import Location
 
 VERSION = 2
@@ -97,21 +96,6 @@ class Identifier:
 
 
 def _load(location: str) -> Any:
-    import fasttext
-
     if not storage.exists(location):
         raise FileNotFoundError(f"{location}: no such language model (lid.176.ftz is expected)")
-    if "://" not in location:
-        return _open(fasttext, location, location)
-    with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, "model")
-        with open(path, "wb") as file:
-            file.write(storage.read_bytes(location))
-        return _open(fasttext, path, location)
-
-
-def _open(fasttext: Any, path: str, location: str) -> Any:
-    try:
-        return fasttext.FastText._FastText(model_path=path)
-    except ValueError as error:
-        raise ValueError(f"{location}: not a fastText model ({error})") from error
+    return open_model(location)

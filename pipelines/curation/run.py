@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipelines import storage
-from pipelines.curation import dedup, publishing, stages
+from pipelines.curation import dedup, publishing, ranking, stages
 from pipelines.curation.funnel import check, corpus_manifest, funnel
 from pipelines.curation.measuring import Gauge
 from pipelines.curation.planning import Unit, plan
@@ -23,7 +23,8 @@ Report = Callable[[float, str], None]
 def curate(settings: CurationSettings, output: str, report: Report = lambda done, note: None) -> dict[str, Any]:
     """Make `<output>/corpus` and `<output>/rejects`, doing only what is not done yet.
 
-    Needs an initialised Ray. Returns `{"funnel": …, "manifest": …, "seconds": {pass: seconds}, "units": …}`.
+    Needs an initialised Ray. Returns `{"funnel": …, "manifest": …, "seconds": {pass: seconds}, "units": …}`. What
+    rules with a `keep_fraction` came to stands in the funnel, as `shares`.
 
     Raises:
         FileNotFoundError: a source or the language model is not there.
@@ -36,8 +37,13 @@ def curate(settings: CurationSettings, output: str, report: Report = lambda done
     seconds: dict[str, float] = {}
 
     started = time.monotonic()
+    hashes, shares, deciding = _resolve_shares(hashes, place, units, report)
+    settings = hashes.settings
+    seconds["shares"] = time.monotonic() - started
+
+    started = time.monotonic()
     todo = [unit for unit in units if place.done("decide", unit.name, hashes.decide(unit)) is None]
-    process_units(hashes, place, todo, units, report)
+    process_units(hashes, place, todo, units, deciding)
     seconds["units"] = time.monotonic() - started
 
     started = time.monotonic()
@@ -70,7 +76,7 @@ def curate(settings: CurationSettings, output: str, report: Report = lambda done
     }
     _remove_others(place, units)
     check(place, units, manifests)
-    account = funnel(settings, units, manifests)
+    account = funnel(settings, units, manifests) | {"shares": shares}
     manifest = corpus_manifest(settings, units, manifests, place)
     storage.write_json(storage.join(output, "corpus", "manifest.json"), manifest)
     done = {"processed": len(todo), "published": len(unpublished), "all": len(units)}
@@ -80,6 +86,44 @@ def curate(settings: CurationSettings, output: str, report: Report = lambda done
 def process_units(hashes: Hashes, place: Workspace, todo: list[Unit], units: list[Unit], report: Report) -> None:
     """Extract, measure and decide the units that are not done, of all there are."""
     _over_units("curate-units", _Processor, {"hashes": hashes, "place": place}, todo, units, report)
+
+
+def _resolve_shares(
+    hashes: Hashes, place: Workspace, units: list[Unit], report: Report
+) -> tuple[Hashes, list[dict[str, Any]], Report]:
+    """Find the thresholds of rules with a `keep_fraction`: a pass over their sources' units for each, none where there
+    is no such rule. Returns the settings with them, what they are, and who is told of the pass that is left.
+    """
+    total, passes = sum(unit.bytes for unit in units), ranking.most_shares(hashes.settings)
+    found: list[dict[str, Any]] = []
+    for turn in range(passes):
+        numbers = ranking.unresolved(hashes.settings)
+        own = [unit for unit in units if unit.source in numbers]
+        todo = [unit for unit in own if ranking.ranked(unit, numbers[unit.source], hashes, place) is None]
+        there = total - sum(unit.bytes for unit in own)
+
+        def told(done: float, note: str, before: float = turn * total + there) -> None:
+            report((before + done) / (passes + 1), f"{note}, finding what share that is")
+
+        _over_units("curate-ranks", _Ranker, {"hashes": hashes, "place": place, "numbers": numbers}, todo, own, told)
+        hashes, resolved = ranking.resolve(hashes, place, units)
+        found += resolved
+    if found:
+        storage.write_json(place.settings, hashes.settings.model_dump(mode="json"))
+    return hashes, found, lambda done, note: report((passes * total + done) / (passes + 1), note)
+
+
+class _Ranker:
+    """One unit a row: the scores of its documents that reach the rule with a share."""
+
+    def __init__(self, hashes: Hashes, place: Workspace, numbers: dict[int, int]) -> None:
+        self._hashes, self._place, self._numbers = hashes, place, numbers
+        self._gauge = Gauge(hashes.settings)
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        unit = Unit.from_json(batch["unit"][0].as_py())
+        manifest = ranking.rank(unit, self._numbers[unit.source], self._hashes, self._gauge, self._place)
+        return pa.table({"unit": [unit.name], "bytes": [unit.bytes], "documents": [manifest["in"]]})
 
 
 class _Processor:

@@ -9,6 +9,7 @@ from itertools import islice
 import numpy as np
 import pyarrow as pa
 
+from pipelines.curation import ranking
 from pipelines.curation.documents import Raw, document_id, excerpt, make_storable
 from pipelines.curation.measuring import Gauge
 from pipelines.curation.publishing import sample_rank
@@ -49,6 +50,7 @@ def _source(source: AnySource, settings: CurationSettings, gauge: Gauge, documen
             texts.append(found.text)
             urls.append(raw.url)
     cut: Counter[str] = Counter()
+    shares: list[str] = []
     if names:
         column = pa.array(texts, pa.large_string())
         values = gauge.measure(column, source)
@@ -56,7 +58,8 @@ def _source(source: AnySource, settings: CurationSettings, gauge: Gauge, documen
         batch = Batch(names, column, urls, values["language"].to_pylist(), signals)
         scores: np.ndarray = values["language_score"].to_numpy()
         keep = settings.language.keep_for(source.language)
-        verdict = decide(batch, scores, settings.rules_of(source), keep, gauge, gauge.languages.for_language)
+        rules, shares = ranking.on_sample(batch, scores, settings.rules_of(source), keep, gauge)
+        verdict = decide(batch, scores, rules, keep, gauge, gauge.languages.for_language)
         for row, why in sorted(verdict.removed.items()):
             measured = "" if why.score is None else f"{why.score:.4g}"
             if why.threshold is not None:
@@ -66,6 +69,7 @@ def _source(source: AnySource, settings: CurationSettings, gauge: Gauge, documen
             cut.update(f"{rule}: {reason}" for reason in spans["reason"].to_pylist())
     gone = sum(map(len, removed.values()))
     yield f"{source.name}: {read} read, {read - gone} would stay"
+    yield from (f"        of this sample, {words}" for words in shares)
     for reason, examples in sorted(removed.items(), key=lambda item: (-len(item[1]), item[0])):
         yield f"  {len(examples):5} would go, {reason.replace('_', ' ')}"
         for name, words in examples[:SHOWN]:

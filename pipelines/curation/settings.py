@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
 from pipelines.curation.extraction import ExtractionSettings
 from pipelines.curation.language import LanguageSettings
@@ -42,6 +42,16 @@ class CurationSettings(BaseModel, extra="forbid", frozen=True):
             raise ValueError(f"two sources have the name {', '.join(twice)}; their documents' ids would collide")
         return sources
 
+    @model_validator(mode="after")
+    def _scores_named_once(self) -> CurationSettings:
+        known: dict[str, object] = {}
+        for source in self.sources:
+            for rule in self.rules_of(source):
+                for name, (made_of, _) in rule.scorers().items():
+                    if known.setdefault(name, (made_of, rule.files())) != (made_of, rule.files()):
+                        raise ValueError(f"two rules measure {name} with different models; give one another `name`")
+        return self
+
     def rules_of(self, source: AnySource) -> Rules:
         """The rules that judge a source's documents."""
         return self.rules if source.rules is None else source.rules
@@ -64,11 +74,20 @@ class CurationSettings(BaseModel, extra="forbid", frozen=True):
         return groups, scorers
 
     def files(self, stage: str | None = None) -> list[str]:
-        """Locations of files that decide what a stage makes ("measure" or "decide"; None: any), sorted."""
+        """Locations of files that decide what a stage makes ("measure" or "decide"; None: any), sorted.
+
+        Those that a source's scores come from are of its own measuring alone: see `scored_with`.
+        """
         found = {self.languages or BUILT_IN}
         if stage != "decide":
             found.add(self.language.model)
         if stage != "measure":
-            for source in self.sources:
-                found.update(location for rule in self.rules_of(source) for location in rule.files())
+            rules = [rule for source in self.sources for rule in self.rules_of(source)]
+            found.update(location for rule in rules if not rule.scorers() for location in rule.files())
+        if stage is None:
+            found.update(location for source in self.sources for location in self.scored_with(source))
         return sorted(found)
+
+    def scored_with(self, source: AnySource) -> list[str]:
+        """Locations of files that the scores of a source's documents come from, in the order of its rules."""
+        return [location for rule in self.rules_of(source) if rule.scorers() for location in rule.files()]

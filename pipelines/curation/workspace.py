@@ -19,7 +19,7 @@ from pipelines.curation.planning import Unit
 from pipelines.curation.settings import CurationSettings
 from pipelines.curation.tables import TEMPORARY
 
-STAGES = ("extract", "measure", "decide", "dedup", "publish")
+STAGES = ("extract", "measure", "rank", "decide", "dedup", "publish")
 LAYOUT_VERSION = 2
 """Part of every stage's hash: raise it when the stages' files change their form."""
 
@@ -47,25 +47,26 @@ class Hashes:
         source = self.settings.sources[unit.source]
         names, scorers = self.settings.measured(source)
         identified = [language.VERSION, self.settings.language.measuring(), source.language]
-        models = {name: fingerprint for name, (fingerprint, _) in scorers.items()}
+        files = [self.contents[location] for location in self.settings.scored_with(source)]
+        models = [{name: fingerprint for name, (fingerprint, _) in scorers.items()}, files]
         return storage.fingerprint(
             ["measure", self.extract(unit), identified, signals.VERSION, names, models, self._files("measure")]
         )
 
+    def rank(self, unit: Unit, number: int) -> str:
+        """The scores of the documents that reach the rule of a number."""
+        rule = self.settings.rules_of(self.settings.sources[unit.source])[number]
+        return storage.fingerprint(["rank", self.measure(unit), self._judged(unit, number), sorted(rule.scorers())])
+
     def decide(self, unit: Unit) -> str:
         """The language decision, the rules and the keys."""
-        rules = self.settings.rules_of(self.settings.sources[unit.source])
+        return storage.fingerprint(["decide", self.measure(unit), self._judged(unit), keys.VERSION])
+
+    def _judged(self, unit: Unit, most: int | None = None) -> list[Any]:
+        """What the first rules, or all, judge by."""
+        rules = self.settings.rules_of(self.settings.sources[unit.source])[:most]
         judged = [[rule.version, rule.model_dump(mode="json")] for rule in rules]
-        return storage.fingerprint(
-            [
-                "decide",
-                self.measure(unit),
-                self.settings.language.deciding(),
-                judged,
-                keys.VERSION,
-                self._files("decide"),
-            ]
-        )
+        return [self.settings.language.deciding(), judged, self._files("decide")]
 
     def publish(self, unit: Unit, removals: str | None) -> str:
         """The outputs; `removals` is the fingerprint of the unit's list of duplicates."""
@@ -93,6 +94,10 @@ class Workspace:
     def signals(self, unit: Unit) -> str:
         """What was measured about them, a row each in the same order."""
         return storage.join(self.work, "signals", f"{unit.name}.parquet")
+
+    def ranks(self, unit: Unit, number: int) -> str:
+        """Scores of the documents that reach the rule of a number."""
+        return storage.join(self.work, "ranks", f"{unit.name}-{number}.parquet")
 
     def decisions(self, unit: Unit) -> str:
         """Position, key and edited text of the documents that the rules keep."""

@@ -1,12 +1,14 @@
-"""How well main text is found: pages with strings that belong to it and strings that do not.
+"""How well and how fast main text is found: pages with strings that belong to it and strings that do not.
 
-    python -m tests.benchmarks.extraction DIR [--trafilatura PYTHON] [--json]
+    python -m tests.benchmarks.extraction DIR [--trafilatura PYTHON] [--show] [--json]
 
 DIR is the unpacked source distribution `trafilatura==1.0.0` (`pip download --no-deps --no-binary :all:`), whose tests
 assert of about a hundred real pages what must be in their text and what must not; later releases no longer hold the
 pages. PYTHON is an interpreter with a current trafilatura, to compare. As in trafilatura's own evaluation a wanted
 string that is found is a true positive, a wanted one that is missing a false negative, an unwanted one that is found a
-false positive. Half of the pages, by a hash of their names, were looked at when extraction was made ("seen").
+false positive. Half of the pages, by a hash of their names, were looked at when extraction was made ("seen"); --show
+names what goes wrong on these, and on no others. Some of the wanted strings stand in readers' comments, which neither
+is asked for here. --json prints all figures as one object on the last line.
 """
 
 from __future__ import annotations
@@ -16,10 +18,12 @@ import ast
 import json
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from pipelines.curation.extraction import ExtractionSettings, page_text
+from resiliparse.extract.html2text import extract_plain_text
+
+from pipelines.curation.extraction import ExtractionSettings, decode, page_text
 from pipelines.curation.publishing import sample_rank
 
 OTHER = """
@@ -28,9 +32,12 @@ import trafilatura
 pages = [open(path, "rb").read() for path in json.load(sys.stdin)]
 found = {}
 for name, options in (("trafilatura", {}), ("trafilatura, precision", {"favor_precision": True})):
-    started = time.process_time()
-    texts = [trafilatura.extract(page, include_comments=False, **options) or "" for page in pages]
-    found[name] = [time.process_time() - started, texts]
+    seconds = []
+    for _ in range(2):
+        started = time.process_time()
+        texts = [trafilatura.extract(page, include_comments=False, **options) or "" for page in pages]
+        seconds.append(time.process_time() - started)
+    found[name] = [min(seconds), texts]
 print(json.dumps(found))
 """
 
@@ -93,8 +100,23 @@ def score(texts: dict[Path, str], truth: dict[Path, tuple[list[str], list[str]]]
     return {"precision": precision, "recall": recall, "f1": f1, "strings": right + missing, "pages": len(texts)}
 
 
+def timed(pages: list[bytes], extract: Callable[[bytes], str]) -> tuple[float, list[str]]:
+    """The processor's seconds for the pages, the better of two rounds, and their texts."""
+    seconds = []
+    texts: list[str] = []
+    for _ in range(2):
+        started = time.process_time()
+        texts = [extract(page) for page in pages]
+        seconds.append(time.process_time() - started)
+    return min(seconds), texts
+
+
+def _resiliparse(page: bytes) -> str:
+    return extract_plain_text(decode(page), main_content=True, alt_texts=False)
+
+
 def main() -> None:
-    """Print the table."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--trafilatura", type=Path, help="an interpreter that has it")
@@ -106,9 +128,10 @@ def main() -> None:
     pages = [path.read_bytes() for path in paths]
     size = sum(map(len, pages))
     settings = ExtractionSettings()
-    started = time.process_time()
-    texts = [page_text(page, None, None, settings).text for page in pages]
-    results = {"resiliparse": (time.process_time() - started, texts)}
+    results = {
+        "groundwork": timed(pages, lambda page: page_text(page, None, None, settings).text),
+        "resiliparse": timed(pages, _resiliparse),
+    }
     if options.trafilatura:
         command = [str(options.trafilatura), "-c", OTHER]
         names = json.dumps([str(path) for path in paths])
@@ -125,11 +148,12 @@ def main() -> None:
             figures[f"{name} {part}"] = score(chosen, truth) | {"mb_s": size / seconds / 1e6}
             row = figures[f"{name} {part}"]
             kinds = ", ".join(f"{kind} {row[kind]:.3f}" for kind in ("precision", "recall", "f1"))
-            print(
-                f"{name:24} {part:7} {kinds} on {row['pages']} pages, {row['strings']} strings; {row['mb_s']:.1f} MB/s"
-            )
+            print(f"{name:24} {part:7} {kinds} on {row['pages']} pages, {row['strings']} strings")
+    for name, (seconds, _) in results.items():
+        times = f"{seconds / results['groundwork'][0]:.1f} times the time of groundwork"
+        print(f"{name:24} {size / seconds / 1e6:6.1f} MB of HTML a second on one core, {times}")
     if options.show:
-        for path, text in zip(paths, texts, strict=True):
+        for path, text in zip(paths, results["groundwork"][1], strict=True):
             if sample_rank(path.name) % 2 == 0:
                 plain = " ".join(text.split())
                 wanted, unwanted = truth[path]

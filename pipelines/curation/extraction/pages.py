@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from pipelines.curation.documents import storable
 from pipelines.curation.extraction.decoding import decode
+from pipelines.curation.extraction.main_content import main_text
 from pipelines.curation.extraction.settings import MAX_NESTING, Extracted, ExtractionSettings, limited
 
 _TAGS_WITHOUT_DANGER = 5000
+_TAG = re.compile("<(/?)(?!area|base|br|col|embed|hr|img|input|link|meta|param|source|track|wbr)([a-zA-Z]+)")
 
 
 class TooDeep(Exception):
@@ -40,9 +43,12 @@ def _resiliparse(markup: str, main_content: bool) -> tuple[str, str | None]:
     from resiliparse.parse.html import HTMLTree
 
     tree = HTMLTree.parse(markup)
-    if markup.count("<") > _TAGS_WITHOUT_DANGER:
+    if markup.count("<") > _TAGS_WITHOUT_DANGER and _may_be_deep(markup):
         _check_nesting(tree)
-    text = extract_plain_text(tree, main_content=main_content, alt_texts=False, links=False, form_fields=False)
+    if main_content:
+        text = main_text(tree, markup)
+    else:
+        text = extract_plain_text(tree, main_content=False, alt_texts=False, links=False, form_fields=False)
     return text, " ".join((tree.title or "").split()) or None
 
 
@@ -69,6 +75,24 @@ def require_trafilatura() -> Any:
             "extraction.engine: trafilatura is not installed: pip install 'groundwork[quality]'"
         ) from error
     return trafilatura
+
+
+def _may_be_deep(markup: str) -> bool:
+    """Whether elements could nest deeper than the limit, by the tags alone: much cheaper than a walk over the tree."""
+    depth = 0
+    waiting: dict[str, int] = {}
+    for end, name in _TAG.findall(markup):
+        name = name.lower()
+        if not end:
+            waiting[name] = waiting.get(name, 0) + 1
+            depth += 1
+            # A parser adds at most as many elements as there are tags: a body and a row for a table and its cell.
+            if depth > MAX_NESTING // 2:
+                return True
+        elif waiting.get(name):
+            waiting[name] -= 1
+            depth -= 1
+    return False
 
 
 def _check_nesting(tree: Any) -> None:

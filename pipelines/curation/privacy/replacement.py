@@ -50,9 +50,9 @@ def key_from(variable: str | None, location: str | None) -> bytes:
 
 def replacement(kind: str, value: bytes, style: Style, key: bytes | None) -> str:
     """What a value becomes. A pseudonym is the same wherever the value is, and says nothing without the key."""
+    tag = TAGS.get(kind, f"<{kind.upper()}>")
     if style == "example":
-        return EXAMPLES[kind]
-    tag = TAGS[kind]
+        return EXAMPLES.get(kind, tag)
     if style == "tag" or key is None:
         return tag
     plain = re.sub(rb"[\s().-]", b"", value).lower() if kind != "email" else value.lower()

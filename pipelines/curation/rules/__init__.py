@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field
 from pipelines.curation.rules.base import Rule
 from pipelines.curation.rules.c4 import C4
 from pipelines.curation.rules.characters import Characters
+from pipelines.curation.rules.classifier import Classifier
 from pipelines.curation.rules.code import Code, CodeRedPajama
 from pipelines.curation.rules.fineweb import FineWeb
 from pipelines.curation.rules.gopher import GopherQuality, GopherRepetition
@@ -18,6 +19,7 @@ from pipelines.curation.rules.mc4 import MC4
 from pipelines.curation.rules.privacy import Privacy
 from pipelines.curation.rules.refinedweb import RefinedWebLines
 from pipelines.curation.rules.url import Url
+from pipelines.curation.rules.word_list import WordList
 
 AnyRule = Annotated[
     GopherQuality
@@ -29,8 +31,10 @@ AnyRule = Annotated[
     | Code
     | CodeRedPajama
     | Characters
+    | Classifier
     | Url
-    | Privacy,
+    | Privacy
+    | WordList,
     Field(discriminator="rule"),
 ]  # fmt: skip
 
@@ -93,6 +97,7 @@ __all__ = [
     "PRESETS",
     "AnyRule",
     "Characters",
+    "Classifier",
     "Code",
     "CodeRedPajama",
     "FineWeb",
@@ -103,5 +108,6 @@ __all__ = [
     "Rule",
     "Rules",
     "Url",
+    "WordList",
     "classes",
 ]

@@ -148,8 +148,13 @@ class Rule(BaseModel, extra="forbid", frozen=True):
         return {}
 
     def files(self) -> Sequence[str]:
-        """Locations of files whose content its decisions depend on, such as word lists."""
+        """Locations of files whose content its decisions depend on, such as word lists; or, of a rule with `scorers`,
+        its scores.
+        """
         return ()
+
+    def check(self) -> None:
+        """Whether its files are what they should be, before a run. Raises OSError or ValueError, naming the file."""
 
 
 class ThresholdRule(Rule, frozen=True):

@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 
 from pipelines.curation import privacy
 from pipelines.curation.buffers import utf8
-from pipelines.curation.privacy import Style, Type
+from pipelines.curation.privacy import Presidio, PresidioSettings, Style, Type
 from pipelines.curation.rules.base import SPAN_SCHEMA, Batch, Rule, Verdicts
 from pipelines.storage import Location
 
@@ -29,6 +29,9 @@ class Privacy(Rule, frozen=True):
     key_variable: str | None = Field(default=None, description="environment variable with the key of pseudonyms")
     key_file: Location | None = Field(default=None, description="file with the key of pseudonyms")
     max_values: int | None = Field(default=None, ge=0, description="remove documents with more (dolma: 5)")
+    presidio: PresidioSettings | None = Field(
+        default=None, description="look for names and such too, with the extra presidio-analyzer; slow"
+    )
 
     @model_validator(mode="after")
     def _has_key(self) -> Privacy:
@@ -39,6 +42,14 @@ class Privacy(Rule, frozen=True):
     @cached_property
     def _key(self) -> bytes | None:
         return privacy.key_from(self.key_variable, self.key_file) if self.style == "pseudonym" else None
+
+    @cached_property
+    def _presidio(self) -> Presidio | None:
+        return Presidio(self.presidio) if self.presidio is not None else None
+
+    def files(self) -> list[str]:
+        """Descriptions of Presidio's models. Raises ValueError where it or a model is not installed."""
+        return self.presidio.files() if self.presidio is not None else []
 
     def judge(self, batch: Batch) -> Verdicts:
         """Edited texts, and what was replaced in them."""
@@ -82,6 +93,12 @@ class Privacy(Rule, frozen=True):
                 values = found.setdefault(row, (text, []))[1]
                 if all(one[1] <= a or one[0] >= b for a, b, _ in values):
                     values.append(one)
+        if self._presidio is not None:
+            for row, value in enumerate(batch.text.to_pylist()):
+                for one in self._presidio.find(value, batch.language[row]):
+                    values = found.setdefault(row, (value.encode(), []))[1]
+                    if all(one[1] <= a or one[0] >= b for a, b, _ in values):
+                        values.append(one)
         for _, values in found.values():
             values.sort()
         return found

@@ -10,15 +10,13 @@ import json
 from collections.abc import Iterator
 from typing import Any, ClassVar, Literal
 
-import pyarrow as pa
 from pydantic import Field
 
-from pipelines import storage
 from pipelines.curation.documents import Raw
 from pipelines.curation.sources.base import Source, Split
+from pipelines.reading import COMPRESSED, Decompressed, StoredFile
 
 SUFFIXES = (".jsonl", ".ndjson", ".json")
-COMPRESSED = (".gz", ".zst", ".bz2")
 COLUMNS = ("text", "html", "title", "url", "date", "language", "license")
 CHUNK_BYTES = 1 << 20
 
@@ -44,22 +42,22 @@ class JsonlSource(Source, frozen=True):
 
     def read(self, split: Split) -> Iterator[Raw]:
         """A document a line; blank lines are none. A line that is not what it should be is a `problem`."""
-        fs, inner = storage.filesystem(split.path)
         names = {name: self.fields.get(name, name) for name in COLUMNS}
         position = split.begin
+        problem = None
         try:
-            if self.cuttable_file(split.path):
-                with fs.open_input_file(inner) as file:
-                    for position, line, size in lines(file, split.begin, split.end, self.max_row_bytes):
-                        if raw := _row(line, position, size, names, self.max_row_bytes):
-                            yield raw
-            else:
-                with fs.open_input_stream(inner, compression="detect") as stream:
-                    for position, line, size in lines(stream, 0, None, self.max_row_bytes):
-                        if raw := _row(line, position, size, names, self.max_row_bytes):
-                            yield raw
-        except (OSError, pa.ArrowInvalid) as error:
-            yield Raw(position + 1, 0, problem="broken_file", detail=f"{split.path}: {error}"[:300])
+            with StoredFile(split.path) as file:
+                suffix = next((suffix for suffix in COMPRESSED if split.path.endswith(suffix)), None)
+                content = file if suffix is None else Decompressed(file, suffix)
+                begin, end = (split.begin, split.end) if suffix is None else (0, None)
+                for position, line, size in lines(content, begin, end, self.max_row_bytes):
+                    if raw := _row(line, position, size, names, self.max_row_bytes):
+                        yield raw
+                problem = content.problem if isinstance(content, Decompressed) else None
+        except OSError as error:
+            problem = str(error)
+        if problem is not None:
+            yield Raw(position + 1, 0, problem="broken_file", detail=f"{split.path}: {problem}"[:300])
 
 
 def lines(file: Any, begin: int, end: int | None, most: int) -> Iterator[tuple[int, bytes | None, int]]:

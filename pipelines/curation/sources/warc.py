@@ -1,30 +1,32 @@
 """WARC and ARC files, plain or compressed: the HTML pages among the responses, and the texts of WET files.
 
-Every response or conversion record becomes a document or a reject; requests, metadata and the like are not
-documents. Positions are the offsets of records in the file. A plain file is cut before record headers, a file that is
-compressed a record at a time before gzip members; one that is a single stream is read by its first split alone.
+Every response, conversion or HTML resource becomes a document or a reject, and so does what cannot be told apart into
+records (`framing`); requests, metadata, revisits and the like are not documents. Positions are the offsets of records
+in the file. A plain file is cut before record headers, one that is compressed a record at a time before gzip members;
+one that is a single compressed stream is read by its first split alone, and its records are numbered.
 """
 
 from __future__ import annotations
 
+import io
 import re
-import zlib
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from pipelines import storage
 from pipelines.curation.documents import Raw
+from pipelines.curation.sources import framing
 from pipelines.curation.sources.base import Source, Split
+from pipelines.curation.sources.framing import GZIP, Frame
+from pipelines.reading import COMPRESSED, Decompressed, StoredFile
 
 HTML_TYPES = ("text/html", "application/xhtml+xml")
-GZIP = b"\x1f\x8b\x08"
-_HEADER = re.compile(rb"WARC/\d\.\d+\r?\n|[a-z][a-z0-9+.-]{1,20}://\S+ \S+ \d{14} ")
-_LENGTH = re.compile(
-    rb"\r?\nContent-Length:\s*(\d+).*?\r?\n\r?\n|\A\S+ \S+ \d{14} .* (\d+)\r?\n", re.IGNORECASE | re.DOTALL
-)
-_LOOK = 1 << 16
+_TYPE = re.compile(rb"\nWARC-Type:[ \t]*(\w+)", re.IGNORECASE)
+_ARC = re.compile(rb"(https?:[^\n]*?) \S+ (\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)? ")
+_CHARSET = re.compile(r"charset=[\"']?([\w-]+)")
+_COPY_BYTES = 1 << 20
 
 
 class WarcSource(Source, frozen=True):
@@ -38,116 +40,81 @@ class WarcSource(Source, frozen=True):
     )
 
     def cuttable_file(self, path: str) -> bool:
-        """All but those in formats without members to look for."""
-        return not path.endswith((".zst", ".lz4"))
+        """All but those compressed as a whole."""
+        return not path.endswith((".zst", ".bz2"))
 
     def read(self, split: Split) -> Iterator[Raw]:
-        """Responses and conversions in the order of the file. A broken file ends with a `problem`."""
-        from fastwarc.warc import ArchiveIterator, WarcRecordType
-
-        fs, inner = storage.filesystem(split.path)
-        kinds = WarcRecordType.response | WarcRecordType.conversion
-        with fs.open_input_file(inner) as stream:
-            begin = first_record(stream, split)
-            single = begin == 0 and is_one_stream(stream)
-            last = begin
-            while begin is not None and (single or begin < split.end):
-                stream.seek(begin)
-                try:
-                    # Payloads are decoded below, so that a broken encoding costs one page and not the file's rest.
-                    records = ArchiveIterator(stream, record_types=kinds, parse_http=False)
-                    for number, record in enumerate(records):
-                        place = number if single else record.stream_pos
-                        if place >= split.end and not single:
-                            return
-                        last = place
-                        yield _page(record, place, self.max_page_bytes)
-                    return
-                except (KeyboardInterrupt, SystemExit, GeneratorExit):
-                    raise
-                except BaseException as error:  # natively that may be a panic
-                    where = max(last or 0, begin) + 1
-                    yield Raw(where, 0, problem="broken_file", detail=f"{split.path}: {error}"[:300])
-                    # After what cannot be read, go on with the next record that can be found.
-                    begin = None if single else first_record(stream, split._replace(begin=where + 1))
-                    last = begin
-
-
-def is_one_stream(stream: Any) -> bool:
-    """Whether a gzip file's first member holds more than one record, so that none but the first has a place in it.
-
-    Such a file is not as the format wants it, and its records are numbered instead.
-    """
-    stream.seek(0)
-    member = zlib.decompressobj(31)
-    data, wanted = b"", 1 << 30
-    while len(data) < wanted and not member.eof:
-        chunk = stream.read(_LOOK)
-        if not chunk:
-            break
+        """Pages and texts in the order of the file. What is broken in a file is a `problem` of its own."""
         try:
-            data += member.decompress(chunk)
-        except zlib.error:
-            return False
-        if wanted == 1 << 30 and (length := _LENGTH.search(data)):
-            wanted = length.end() + int(length.group(1) or length.group(2)) + 5
-    return len(data) >= wanted
+            with StoredFile(split.path) as file:
+                for frame in self._frames(file, split):
+                    if (raw := _page(frame, self.max_page_bytes)) is not None:
+                        yield raw
+        except OSError as error:
+            yield Raw(split.begin, 0, problem="broken_file", detail=f"{split.path}: {error}"[:300])
+
+    def _frames(self, file: StoredFile, split: Split) -> Iterator[Frame]:
+        whole = next((suffix for suffix in COMPRESSED if split.path.endswith(suffix)), None)
+        most = self.max_page_bytes
+        if file.at(0, len(GZIP)) == GZIP:
+            first, records = framing.next_member, framing.members
+        elif whole is not None:
+            yield from _unpacked(file, whole, most)
+            return
+        else:
+            first, records = framing.next_record, framing.frames
+        begin = 0 if split.begin == 0 else first(file, split.begin, split.end)
+        if begin is not None:
+            yield from records(file, begin, split.end, most)
 
 
-def first_record(stream: Any, split: Split) -> int | None:
-    """Where the first record that begins at or after a split's beginning stands; None if none begins in it."""
-    if split.begin == 0:
-        return 0
-    stream.seek(0)
-    compressed = stream.read(3) == GZIP
-    place = split.begin
-    while place < split.end:
-        stream.seek(place)
-        window = stream.read(_LOOK + 64)
-        at = 0
-        while True:
-            at = window.find(GZIP, at) if compressed else _next_header(window, at)
-            if at < 0 or at >= _LOOK or place + at >= split.end:
-                break
-            if _begins_record(stream, place + at, compressed):
-                return place + at
-            at += 1
-        place += _LOOK
-    return None
+def _unpacked(file: StoredFile, suffix: str, most: int) -> Iterator[Frame]:
+    """Records of a file that is compressed as a whole, by way of a temporary file."""
+    content = Decompressed(file, suffix)
+    with tempfile.NamedTemporaryFile() as unpacked:
+        while data := content.read(_COPY_BYTES):
+            unpacked.write(data)
+        unpacked.flush()
+        with StoredFile(unpacked.name) as plain:
+            yield from framing.frames(plain, 0, plain.size, most)
+            if content.problem is not None:
+                yield Frame(plain.size, 0, problem="broken_file", detail=content.problem)
 
 
-def _next_header(window: bytes, at: int) -> int:
-    found = _HEADER.search(window, at)
-    return found.start() if found else -1
+def _page(frame: Frame, most: int) -> Raw | None:
+    """A frame as a document or a reject; None where it is neither."""
+    if frame.problem is not None:
+        return Raw(frame.position, frame.size, problem=frame.problem, detail=frame.detail)
+    kind = _TYPE.search(frame.head)
+    if kind is not None:
+        handler = _KINDS.get(kind.group(1).lower())
+        return handler(frame, most) if handler is not None else None
+    if (arc := _ARC.match(frame.head)) is None:
+        return None
+    url, *date = (part.decode("utf-8", "replace") for part in arc.groups(b"00"))
+    header = (
+        f"WARC/1.0\r\nWARC-Type: response\r\nWARC-Record-ID: <urn:arc:{frame.position}>\r\nWARC-Target-URI: {url}\r\n"
+        f"WARC-Date: {'-'.join(date[:3])}T{':'.join(date[3:])}Z\r\nContent-Type: application/http; msgtype=response\r\n"
+        f"Content-Length: {len(frame.body)}\r\n\r\n"
+    )
+    frame.head = header.encode()
+    return _response(frame, most)
 
 
-def _begins_record(stream: Any, place: int, compressed: bool) -> bool:
-    if compressed:
-        stream.seek(place)
-        try:
-            data = zlib.decompressobj(31).decompress(stream.read(4096), 512)
-        except zlib.error:
-            return False
-        return _HEADER.match(data) is not None
-    # A header line in the middle of a page's text has no blank line before it.
-    stream.seek(max(0, place - 4))
-    before = stream.read(min(4, place))
-    return before.endswith((b"\r\n\r\n", b"\n\n"))
+def _record(frame: Frame) -> tuple[Any, Raw]:
+    """The record as fastwarc sees it, and what every kind of document has."""
+    from fastwarc.warc import ArchiveIterator
 
-
-def _page(record: Any, place: int, most: int) -> Raw:
-    from fastwarc.warc import WarcRecordType
-
+    record = next(iter(ArchiveIterator(io.BytesIO(frame.head + frame.body), parse_http=False)))
     headers = record.headers
-    raw = Raw(place, record.content_length, url=headers.get("WARC-Target-URI"), date=headers.get("WARC-Date"))
-    if record.record_type == WarcRecordType.conversion:
-        languages = headers.get("WARC-Identified-Content-Language")
-        raw.language = languages.split(",")[0] if languages else None
-        data = _payload(record, raw, most)
-        if data is not None:
-            raw.text = data.decode("utf-8", "replace")
-        return raw
+    raw = Raw(frame.position, frame.size, url=headers.get("WARC-Target-URI"), date=headers.get("WARC-Date"))
+    return record, raw
+
+
+def _response(frame: Frame, most: int) -> Raw:
+    record, raw = _record(frame)
     try:
+        # The payload is decoded later, so that a broken encoding is told from a broken header.
         record.parse_http(auto_decode="all")
     except (OSError, ValueError) as error:
         raw.problem, raw.detail = "no_http", f"{type(error).__name__}: {error}"[:300]
@@ -166,6 +133,34 @@ def _page(record: Any, place: int, most: int) -> Raw:
     raw.charset = record.http_charset
     raw.html = _payload(record, raw, most)
     return raw
+
+
+def _conversion(frame: Frame, most: int) -> Raw:
+    record, raw = _record(frame)
+    languages = record.headers.get("WARC-Identified-Content-Language")
+    raw.language = languages.split(",")[0] if languages else None
+    data = _payload(record, raw, most)
+    if data is not None:
+        raw.text = data.decode("utf-8", "replace")
+    return raw
+
+
+def _resource(frame: Frame, most: int) -> Raw | None:
+    record, raw = _record(frame)
+    kind, _, parameters = (record.headers.get("Content-Type") or "").lower().partition(";")
+    if kind.strip() not in HTML_TYPES:
+        return None
+    charset = _CHARSET.search(parameters)
+    raw.charset = charset.group(1) if charset else None
+    raw.html = _payload(record, raw, most)
+    return raw
+
+
+_KINDS: dict[bytes, Callable[[Frame, int], Raw | None]] = {
+    b"response": _response,
+    b"conversion": _conversion,
+    b"resource": _resource,
+}
 
 
 def _payload(record: Any, raw: Raw, most: int) -> bytes | None:

@@ -66,5 +66,6 @@ def test_the_built_in_languages_fit_their_rules_and_the_kernel():
         assert 8 <= len(words) <= 64
         assert all(word == word.lower() and len(word.split()) == 1 for word in words)
         for kind in classes().values():
-            languages.for_language(kind(), language)
+            if not any(field.is_required() for field in kind.model_fields.values()):
+                languages.for_language(kind(), language)
     assert languages.stop_words("no such language") == frozenset()
