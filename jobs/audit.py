@@ -55,7 +55,7 @@ class Audit(Job[AuditRecipe]):
         found = {
             "curate": storage.fingerprint(_settled(curated).model_dump(mode="json")),
             "words": storage.fingerprint({language: each.model_dump() for language, each in words.items()}),
-            "files": storage.fingerprint([storage.file_fingerprint(each) for each in _files(curated)]),
+            "files": storage.fingerprint(sorted(map(storage.file_fingerprint, _files(curated)))),
         }
         if recipe.corpus:
             found["corpus"] = storage.file_fingerprint(_manifest(curated))

@@ -35,10 +35,13 @@ class Curate(Job[CurateRecipe]):
         """Each source's files by place, size and time, and the language model."""
         units = _units(recipe)
         found = {
-            source.name: storage.fingerprint([unit.splits for unit in units if unit.source == number])
+            source.name: storage.fingerprint(
+                [source.reading(), [unit.splits for unit in units if unit.source == number]]
+            )
             for number, source in enumerate(recipe.sources)
         }
-        return {**found, "files": storage.fingerprint(_hashes(recipe).contents)}
+        # By content alone: the built-in files lie elsewhere in a job that Ray unpacked.
+        return {**found, "files": storage.fingerprint(sorted(_hashes(recipe).contents.values()))}
 
     def plan(self, recipe: CurateRecipe) -> Plan:
         """The units of each source."""

@@ -18,7 +18,9 @@ REMOTE_WINDOW_BYTES = 1 << 23
 TRIES = 6
 FIRST_WAIT_SECONDS = 0.5
 """Doubled after each try: 15 seconds in all, on top of what the storage's own client waits."""
-_STEP = 1 << 14
+_STEPS = {".gz": 1 << 12, ".bz2": 1 << 12, ".zst": 1 << 8}
+"""So many bytes are decompressed at a time: they may hold 4 MB of gzip, 8 MB of zstd."""
+_PIECE = 1 << 20
 
 
 class ShortRead(OSError):
@@ -79,7 +81,9 @@ class StoredFile:
 
     def at(self, place: int, count: int) -> bytes:
         """The bytes [place, place + count), fewer only at the end."""
-        count = max(0, min(count, self.size - place))
+        count = min(count, self.size - place)
+        if count <= 0:
+            return b""
         first = place - self._begin
         if first < 0 or first + count > len(self._data):
             self._data = self._patiently(lambda: self._fetch(place, max(count, self._window)))
@@ -104,8 +108,11 @@ class StoredFile:
         return data
 
     def _patiently(self, attempt: Callable[[], Any]) -> Any:
+        again = False
         for number in range(TRIES):
             try:
+                if again:
+                    self._file = self._open()
                 return attempt()
             except (FileNotFoundError, PermissionError, IsADirectoryError):
                 raise
@@ -113,21 +120,46 @@ class StoredFile:
                 if not self._remote or number == TRIES - 1:
                     raise
                 time.sleep(FIRST_WAIT_SECONDS * 2**number)
-                if attempt != self._open:
-                    self._file = self._open()
+                again = attempt != self._open
         raise AssertionError("unreachable")
 
 
 class _Decompressor(Protocol):
-    eof: bool
-    unused_data: bytes
+    @property
+    def eof(self) -> bool: ...
+
+    @property
+    def unused_data(self) -> bytes: ...
 
     def decompress(self, data: bytes, /) -> bytes: ...
 
 
+class _Bz2:
+    """bz2 a piece at a time: forty bytes of it may hold 45 MB."""
+
+    def __init__(self) -> None:
+        self._inner = bz2.BZ2Decompressor()
+
+    @property
+    def eof(self) -> bool:
+        return self._inner.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._inner.unused_data
+
+    @property
+    def waits(self) -> bool:
+        """Whether there is more without more data."""
+        return not self._inner.needs_input and not self._inner.eof
+
+    def decompress(self, data: bytes, /) -> bytes:
+        return self._inner.decompress(data, _PIECE)
+
+
 _DECOMPRESSORS: dict[str, Callable[[], Any]] = {
     ".gz": lambda: zlib.decompressobj(31),
-    ".bz2": bz2.BZ2Decompressor,
+    ".bz2": _Bz2,
     ".zst": lambda: zstandard.ZstdDecompressor().decompressobj(),
 }
 COMPRESSED = tuple(_DECOMPRESSORS)
@@ -142,7 +174,7 @@ class Decompressed:
 
     def __init__(self, file: StoredFile, suffix: str) -> None:
         self._file = file
-        self._new = _DECOMPRESSORS[suffix]
+        self._new, self._step = _DECOMPRESSORS[suffix], _STEPS[suffix]
         self._member: _Decompressor | None = None
         self._left = b""
         self._ready = b""
@@ -160,9 +192,10 @@ class Decompressed:
 
     def _more(self) -> bytes:
         while self.problem is None:
-            compressed = self._left or self._file.read(_STEP)
+            waits = isinstance(self._member, _Bz2) and self._member.waits
+            compressed = b"" if waits else self._left or self._file.read(self._step)
             self._left = b""
-            if not compressed:
+            if not compressed and not waits:
                 if self._member is not None:
                     self.problem = "it ends within its compressed data"
                 return b""

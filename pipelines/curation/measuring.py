@@ -49,12 +49,21 @@ class Gauge:
         numbers = [(name, pa.float64()) for name in names]
         return pa.schema([("language", pa.string()), ("language_score", pa.float64()), *numbers])
 
-    def measure(self, texts: pa.LargeStringArray, source: AnySource) -> pa.RecordBatch:
-        """Language, its score, and all signals and scores that a source's rules read."""
+    def measure(
+        self, texts: pa.LargeStringArray, source: AnySource, hints: Sequence[str | None] | None = None
+    ) -> pa.RecordBatch:
+        """Language, its score, and all signals and scores that a source's rules read.
+
+        Args:
+            texts: of n documents.
+            source: where they come from.
+            hints: the n languages that they say of themselves; heeded where the source is `hinted`.
+        """
         groups, scorers = self.settings.measured(source)
         strings = texts.to_pylist() if source.language is None or scorers else []
         if source.language is not None:
-            languages, scores = [source.language] * len(texts), np.ones(len(texts))
+            own: Sequence[str | None] = hints if source.hinted and hints is not None else [None] * len(texts)
+            languages, scores = [hint or source.language for hint in own], np.ones(len(texts))
         else:
             languages, scores = self.identifier.identify_batch(strings)
         values = self.meter.measure(texts, languages, groups)

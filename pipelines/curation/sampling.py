@@ -35,7 +35,7 @@ def sample(settings: CurationSettings, documents: int) -> Iterator[str]:
 
 
 def _source(source: AnySource, settings: CurationSettings, gauge: Gauge, documents: int) -> Iterator[str]:
-    names, texts, urls = [], [], []
+    names, texts, urls, hints = [], [], [], []
     removed: dict[str, list[tuple[str, str]]] = defaultdict(list)
     read = 0
     for split, raws in _some(source, settings.unit_bytes, documents):
@@ -49,11 +49,12 @@ def _source(source: AnySource, settings: CurationSettings, gauge: Gauge, documen
             names.append(name)
             texts.append(found.text)
             urls.append(raw.url)
+            hints.append(raw.language)
     cut: Counter[str] = Counter()
     shares: list[str] = []
     if names:
         column = pa.array(texts, pa.large_string())
-        values = gauge.measure(column, source)
+        values = gauge.measure(column, source, hints)
         signals = {key: values[key].to_numpy() for key in values.schema.names[2:]}
         batch = Batch(names, column, urls, values["language"].to_pylist(), signals)
         scores: np.ndarray = values["language_score"].to_numpy()

@@ -169,7 +169,7 @@ def measured(
             if not begun:
                 place.begin("measure", unit.name)
                 begun = True
-            values = gauge.measure(documents["text"], source)
+            values = gauge.measure(documents["text"], source, documents["language_hint"].to_pylist())
             signals.write(values)
             rows += values.num_rows
             yield documents, *_for_rules(documents, values)

@@ -73,7 +73,8 @@ class Hashes:
         return storage.fingerprint(["publish", self.decide(unit), removals])
 
     def _files(self, stage: str) -> list[str]:
-        return [self.contents[location] for location in self.settings.files(stage)]
+        # By content alone: the built-in files lie elsewhere in a job that Ray unpacked.
+        return sorted(self.contents[location] for location in self.settings.files(stage))
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,14 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import ClassVar, NamedTuple
+from urllib.parse import urljoin
 
 import xxhash
 from pydantic import BaseModel, Field
 
 from pipelines import storage
 from pipelines.curation.documents import Raw
+from pipelines.curation.extraction import HEAD_BYTES, page_hints
 from pipelines.curation.rules import Rules
 from pipelines.storage import Location
 
@@ -44,6 +46,8 @@ class Source(BaseModel, extra="forbid", frozen=True):
     """
 
     cuttable: ClassVar[bool] = False
+    hinted: ClassVar[bool] = False
+    """Whether a document's own hint, where it has one, is its language; `language` is that of the others."""
 
     name: str = Field(description="names the documents: their ids begin with it", pattern=r"^[a-z0-9][a-z0-9-]*$")
     paths: list[Location] = Field(min_length=1, description="files, directories or globs")
@@ -106,3 +110,31 @@ class Source(BaseModel, extra="forbid", frozen=True):
     def reading(self) -> dict[str, object]:
         """The settings that decide what is read: not the rules, which come later."""
         return self.model_dump(mode="json", exclude={"rules", "paths"})
+
+
+def take_hints(raw: Raw, canonical: bool = False, fetched: bool = False) -> None:
+    """Fill in what a page says of itself, where its record does not: language, date, licence and address.
+
+    Args:
+        raw: a record, changed in place.
+        canonical: whether the address that a page gives itself wins over the record's.
+        fetched: whether the record's date is when the page was fetched; when it was published says more of its text.
+    """
+    if not raw.html:
+        return
+    head = raw.html[:HEAD_BYTES]
+    hints = page_hints(head if isinstance(head, bytes) else head.encode("utf-8", "replace"))
+    if hints.canonical is not None and (canonical or raw.url is None):
+        raw.url = _absolute(raw.url, hints.canonical)
+    raw.language = raw.language or hints.language
+    if hints.date is not None and (fetched or raw.date is None):
+        raw.date = hints.date
+    if raw.license is None and hints.license is not None:
+        raw.license = _absolute(raw.url, hints.license)
+
+
+def _absolute(base: str | None, link: str) -> str:
+    try:
+        return urljoin(base or "", link)
+    except ValueError:
+        return link

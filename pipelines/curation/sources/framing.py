@@ -20,10 +20,12 @@ from pipelines.reading import Held, Readable
 GZIP = b"\x1f\x8b\x08"
 HEADER_BYTES = 1 << 16
 STEP_BYTES = 1 << 16
+LINE_BYTES = 1024
 HELD_BYTES = 1 << 24
 _PADDING = b"\r\n\0"
 _WARC = re.compile(rb"WARC/\d\.\d+[ \t]*\r?\n")
-_ARC = re.compile(rb"(?P<url>[A-Za-z][\w+.-]{1,20}:[^\n]*?) \S+ (?P<date>\d{12,14}) [^\n]*?(?P<length>\d+)\r?\n")
+_SECOND = re.compile(rb"\nWARC/\d\.\d+[ \t]*\r?\n")
+_ARC = re.compile(rb"(?P<url>[A-Za-z][\w+.-]{1,20}:[^\n]*?) \S+ (?P<date>\d{12,14}) [^\n]*?(?P<length>-?\d+)\r?\n")
 _LENGTH = re.compile(rb"\nContent-Length:[ \t]*(\d{1,18})[ \t]*\r?\n", re.IGNORECASE)
 _NAMES = re.compile(rb"\nWARC-(?:Type|Record-ID):", re.IGNORECASE)
 _BLANK = re.compile(rb"\r?\n\r?\n")
@@ -48,12 +50,13 @@ class _Header:
 
     size: int
     length: int | None
+    arc: bool = False
 
 
 def frames(file: Readable, begin: int, end: int, most: int) -> Iterator[Frame]:
-    """Records of an uncompressed file that begin at bytes [begin, end), and what follows each up to the next.
+    """Records of an uncompressed file from `begin` up to the first that surely begins at `end` or later.
 
-    `begin` is 0 or where a record begins. Records of more than `most` bytes are not held.
+    `begin` is 0 or what `first_record` found. Records of more than `most` bytes are not held.
     """
     place = begin
     while True:
@@ -67,7 +70,7 @@ def frames(file: Readable, begin: int, end: int, most: int) -> Iterator[Frame]:
             yield Frame(place, stop - place, problem="no_record", detail=f"{stop - place} bytes that are no record")
             place = stop
             continue
-        if place >= end:
+        if place >= end and _is_sure(file, place, header):
             return
         frame = _frame(file, place, header, most)
         # Before the frame is given away: who takes it may change it.
@@ -78,14 +81,14 @@ def frames(file: Readable, begin: int, end: int, most: int) -> Iterator[Frame]:
 def _frame(file: Readable, place: int, header: _Header, most: int) -> Frame:
     content = place + header.size
     stop = content + (header.length or 0)
-    if header.length is not None and _ends_record(file, stop):
+    if header.length is not None and _leads_to_end(file, place, header):
         if header.length > most:
             found = f"a record of {header.length} bytes, more than {most}"
             return Frame(place, stop - place, problem="record_bytes", detail=found)
         return Frame(place, stop - place, file.at(place, header.size), file.at(content, header.length))
-    after = next_record(file, content, file.size)
+    after = next_record(file, place + 1, file.size)
     if header.length is None:
-        problem, what = "no_length", "a header without Content-Length"
+        problem, what = "no_length", "a header without a length"
     elif after is None and stop > file.size:
         problem, what = "truncated", f"Content-Length {header.length}, the file ends after {file.size - content}"
     else:
@@ -94,15 +97,33 @@ def _frame(file: Readable, place: int, header: _Header, most: int) -> Frame:
     return Frame(place, stop - place, problem=problem, detail=what)
 
 
+def first_record(file: Readable, begin: int, end: int) -> int | None:
+    """Where a split at bytes [begin, end) begins to read: at the first header that is a record's for sure, if any.
+
+    A blank line stands before it (ARC: a line break), and its length leads to the end of a record. A page that shows
+    a header has not both, unless it shows a whole record; a damaged record may not have them, and is read with the
+    one before it.
+    """
+    return next((place for place, header in _headers(file, begin, end) if _is_sure(file, place, header)), None)
+
+
 def next_record(file: Readable, begin: int, end: int) -> int | None:
-    """Where the first header at bytes [begin, end) stands that looks like a record's beginning.
+    """Where the first header at bytes [begin, end) stands that looks like a record's beginning, after damage.
 
     It is at the start of a line, names a type or an id and a length, and either a blank line stands before it or its
-    length leads to the end of a record: a page that shows such a header seldom has both.
+    length leads to the end of a record.
     """
+    for place, header in _headers(file, begin, end):
+        if _after_blank_line(file, place) or _leads_to_end(file, place, header):
+            return place
+    return None
+
+
+def _headers(file: Readable, begin: int, end: int) -> Iterator[tuple[int, _Header]]:
+    """Headers with a length that stand at the start of a line at bytes [begin, end)."""
     place = max(0, begin - 1)
     while place < end:
-        window = file.at(place, STEP_BYTES + 64)
+        window = file.at(place, STEP_BYTES + LINE_BYTES)
         for found in _STARTS.finditer(window):
             at = place + found.end()
             if at >= end or found.start() >= STEP_BYTES:
@@ -110,19 +131,31 @@ def next_record(file: Readable, begin: int, end: int) -> int | None:
             if at < begin or (found.start() == found.end() and at > 0):
                 continue
             header = _header(file, at)
-            if header is None or header.length is None:
-                continue
-            if _after_blank_line(file, at) or _ends_record(file, at + header.size + header.length):
-                return at
+            if header is not None and header.length is not None:
+                yield at, header
         place += STEP_BYTES
-    return None
+
+
+def _is_sure(file: Readable, place: int, header: _Header) -> bool:
+    if header.length is None or not (header.arc or _after_blank_line(file, place)):
+        return False
+    return _ends_record(file, place + header.size + header.length)
+
+
+def _leads_to_end(file: Readable, place: int, header: _Header) -> bool:
+    """Whether a header's length is right, as far as can be told: after a record of ARC there is one line break."""
+    if header.length is None:
+        return False
+    stop = place + header.size + header.length
+    return _ends_record(file, stop) or (header.arc and file.at(stop, 1) == b"\n")
 
 
 def _header(file: Readable, place: int) -> _Header | None:
-    """The header at a place, if there is one."""
-    data = file.at(place, 1024)
+    """The header at a place, if there is one that does not run into another one."""
+    data = file.at(place, LINE_BYTES)
     if line := _ARC.match(data):
-        return _Header(line.end(), int(line["length"]))
+        length = int(line["length"])
+        return _Header(line.end(), length if length >= 0 else None, arc=True)
     if not _WARC.match(data):
         return None
     blank = _BLANK.search(data)
@@ -132,10 +165,10 @@ def _header(file: Readable, place: int) -> _Header | None:
         if blank is None:
             return None
     data = data[: blank.end()]
-    if not _NAMES.search(data):
+    if not _NAMES.search(data) or _SECOND.search(data):
         return None
-    length = _LENGTH.search(data)
-    return _Header(len(data), int(length.group(1)) if length else None)
+    named = _LENGTH.search(data)
+    return _Header(len(data), int(named.group(1)) if named else None)
 
 
 def _after_blank_line(file: Readable, place: int) -> bool:
@@ -143,7 +176,7 @@ def _after_blank_line(file: Readable, place: int) -> bool:
 
 
 def _ends_record(file: Readable, place: int) -> bool:
-    """Whether two line breaks (ARC: one), the end of the file or a header follows a record that ends here."""
+    """Whether two line breaks, the end of the file or a header follows a record that ends here."""
     if place >= file.size:
         return place == file.size
     after = file.at(place, 4)
@@ -163,10 +196,16 @@ def _past_padding(file: Readable, place: int) -> int:
     return place
 
 
-def members(file: Readable, begin: int, end: int, most: int) -> Iterator[Frame]:
-    """Records of a gzip file; begins and ends are those of members, each of which holds one record, as a rule.
+def begins_plain(file: Readable) -> bool:
+    """Whether a file begins with a record's header: it is not compressed, whatever its name says."""
+    return _header(file, _past_padding(file, 0)) is not None
 
-    A record's position is its member's; further ones in one member are numbered on from there.
+
+def members(file: Readable, begin: int, end: int, most: int) -> Iterator[Frame]:
+    """Records of a gzip file from `begin` up to the first member at `end` or later that begins with a header.
+
+    `begin` is 0 or what `next_member` found. Each member holds one record, as a rule. A record's position is its
+    member's; further ones in one member are numbered on from there.
     """
     place = begin
     while True:
@@ -180,7 +219,7 @@ def members(file: Readable, begin: int, end: int, most: int) -> Iterator[Frame]:
             )
             place = stop
             continue
-        if place >= end:
+        if place >= end and begins_record(file, place):
             return
         with Inflated(file, place) as content:
             stop = place + content.compressed if content.problem is None else _next_or_end(file, place + 1)
@@ -201,7 +240,8 @@ def _numbered(content: Inflated, place: int, stop: int, most: int) -> Iterator[F
     if content.problem is not None:
         known = content.size if waiting is not None else 0
         detail = f"its gzip member is {content.problem[0]}: {content.problem[1]}; {known} bytes of it are known"
-        waiting = Frame(place + max(0, number - 1), stop - place, problem=content.problem[0], detail=detail)
+        last = max(0, number - 1)
+        waiting = Frame(place + last, stop - place if last == 0 else 0, problem=content.problem[0], detail=detail)
     if waiting is not None:
         yield waiting
 
@@ -251,7 +291,7 @@ class Inflated:
             if not data:
                 self.problem = "truncated", f"the file ends after {at} bytes of it"
             try:
-                while data:
+                while data and not member.eof:
                     self._content.write(member.decompress(data, STEP_BYTES))
                     data = member.unconsumed_tail
             except zlib.error as error:

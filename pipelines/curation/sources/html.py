@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Literal
 
@@ -10,18 +9,13 @@ from pydantic import Field
 
 from pipelines import storage
 from pipelines.curation.documents import Raw
-from pipelines.curation.sources.base import Source, Split
+from pipelines.curation.sources.base import Source, Split, take_hints
 
 SUFFIXES = (".html", ".htm", ".xhtml")
-_HEAD_BYTES = 20_000
-_CANONICAL = re.compile(rb"<link\b[^>]*\brel=[\"']?canonical\b[^>]*>", re.IGNORECASE)
-_LICENSE = re.compile(rb"<(?:link|a)\b[^>]*\brel=[\"']?license\b[^>]*>", re.IGNORECASE)
-_HREF = re.compile(rb"\bhref=[\"']?([^\"'\s>]+)", re.IGNORECASE)
-_LANGUAGE = re.compile(rb"<html\b[^>]*\blang=[\"']?([A-Za-z]{2,3})\b", re.IGNORECASE)
 
 
 class HtmlSource(Source, frozen=True):
-    """Pages on disk; a canonical link, a licence link and the `lang` of a page are taken from its head."""
+    """Pages on disk; address, language, date and licence are taken from a page's head where it has them."""
 
     kind: Literal["html"] = "html"
     base_url: str | None = Field(default=None, description="the address of the source's location")
@@ -36,14 +30,9 @@ class HtmlSource(Source, frozen=True):
         raw = Raw(0, split.size, url=self._url(split.path))
         if split.size > self.max_page_bytes:
             raw.problem, raw.detail = "page_bytes", f"{split.size}, more than {self.max_page_bytes}"
-            yield raw
-            return
-        raw.html = storage.read_bytes(split.path)
-        head = raw.html[:_HEAD_BYTES]
-        raw.url = _link(_CANONICAL, head) or raw.url
-        raw.license = _link(_LICENSE, head)
-        if language := _LANGUAGE.search(head):
-            raw.language = language.group(1).decode().lower()
+        else:
+            raw.html = storage.read_bytes(split.path)
+            take_hints(raw, canonical=True)
         yield raw
 
     def _url(self, path: str) -> str | None:
@@ -51,9 +40,3 @@ class HtmlSource(Source, frozen=True):
             return None
         root = next((root for root in map(storage.root, self.paths) if path.startswith(root)), "")
         return f"{self.base_url.rstrip('/')}/{path.removeprefix(root).lstrip('/')}"
-
-
-def _link(pattern: re.Pattern[bytes], head: bytes) -> str | None:
-    tag = pattern.search(head)
-    href = _HREF.search(tag.group(0)) if tag else None
-    return href.group(1).decode("utf-8", "replace") if href else None

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from pipelines.curation.documents import Raw
-from pipelines.curation.sources.base import Source, Split
+from pipelines.curation.sources.base import Source, Split, take_hints
 from pipelines.reading import COMPRESSED, Decompressed, StoredFile
 
 SUFFIXES = (".jsonl", ".ndjson", ".json")
@@ -135,4 +135,5 @@ def from_mapping(raw: Raw, value: Any, names: dict[str, str]) -> Raw:
         given = value.get(names[name])
         if given is not None:
             setattr(raw, name, str(given))
+    take_hints(raw)
     return raw

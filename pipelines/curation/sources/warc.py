@@ -18,13 +18,14 @@ from pydantic import Field
 
 from pipelines.curation.documents import Raw
 from pipelines.curation.sources import framing
-from pipelines.curation.sources.base import Source, Split
+from pipelines.curation.sources.base import Source, Split, take_hints
 from pipelines.curation.sources.framing import GZIP, Frame
 from pipelines.reading import COMPRESSED, Decompressed, StoredFile
 
 HTML_TYPES = ("text/html", "application/xhtml+xml")
 _TYPE = re.compile(rb"\nWARC-Type:[ \t]*(\w+)", re.IGNORECASE)
 _ARC = re.compile(rb"(https?:[^\n]*?) \S+ (\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)? ")
+_CHUNK = re.compile(rb"\r?\n\r?\n(?:[ \t]*[0-9a-fA-F]+[ \t]*(?:;[^\n]*)?\r?\n)?")
 _CHARSET = re.compile(r"charset=[\"']?([\w-]+)")
 _COPY_BYTES = 1 << 20
 
@@ -56,13 +57,13 @@ class WarcSource(Source, frozen=True):
     def _frames(self, file: StoredFile, split: Split) -> Iterator[Frame]:
         whole = next((suffix for suffix in COMPRESSED if split.path.endswith(suffix)), None)
         most = self.max_page_bytes
-        if file.at(0, len(GZIP)) == GZIP:
+        if file.at(0, len(GZIP)) == GZIP or (whole == ".gz" and not framing.begins_plain(file)):
             first, records = framing.next_member, framing.members
-        elif whole is not None:
+        elif whole in (None, ".gz"):
+            first, records = framing.first_record, framing.frames
+        else:
             yield from _unpacked(file, whole, most)
             return
-        else:
-            first, records = framing.next_record, framing.frames
         begin = 0 if split.begin == 0 else first(file, split.begin, split.end)
         if begin is not None:
             yield from records(file, begin, split.end, most)
@@ -115,7 +116,7 @@ def _response(frame: Frame, most: int) -> Raw:
     record, raw = _record(frame)
     try:
         # The payload is decoded later, so that a broken encoding is told from a broken header.
-        record.parse_http(auto_decode="all")
+        record.parse_http(auto_decode="all" if _begins_with_chunk(frame.body) else "content")
     except (OSError, ValueError) as error:
         raw.problem, raw.detail = "no_http", f"{type(error).__name__}: {error}"[:300]
         return raw
@@ -132,7 +133,14 @@ def _response(frame: Frame, most: int) -> Raw:
         return raw
     raw.charset = record.http_charset
     raw.html = _payload(record, raw, most)
+    take_hints(raw, fetched=True)
     return raw
+
+
+def _begins_with_chunk(http: bytes) -> bool:
+    """Whether an HTTP message's payload begins as a chunk does: many crawlers join chunks and keep the header."""
+    found = _CHUNK.search(http)
+    return found is not None and found.group(0).strip() != b""
 
 
 def _conversion(frame: Frame, most: int) -> Raw:
@@ -153,6 +161,7 @@ def _resource(frame: Frame, most: int) -> Raw | None:
     charset = _CHARSET.search(parameters)
     raw.charset = charset.group(1) if charset else None
     raw.html = _payload(record, raw, most)
+    take_hints(raw, fetched=True)
     return raw
 
 

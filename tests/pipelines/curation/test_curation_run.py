@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,12 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from jobs.curate import JOB
+from jobs.curate import JOB, CurateRecipe
 from jobs.job import main
-from pipelines.curation import dedup, explain
+from pipelines.curation import dedup, explain, languages
 from pipelines.curation.planning import plan
 from pipelines.curation.run import curate
-from pipelines.curation.workspace import Workspace
+from pipelines.curation.workspace import Hashes, Workspace
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -177,3 +178,15 @@ def test_a_wrong_recipe_is_one_message_and_status_2(settings, tmp_path: Path, ca
     recipe.write_text(yaml.safe_dump(values))
     assert main(JOB, [str(recipe), change]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_copy_of_the_program_elsewhere_knows_what_this_one_has_done(settings, tmp_path: Path, monkeypatch):
+    recipe = CurateRecipe.model_validate({"name": "curate", "output": str(tmp_path), **settings.model_dump()})
+    here, unit = JOB.inputs(recipe), plan(settings)[0]
+    decided = Hashes.of(settings).decide(unit)
+    copy = shutil.copy(languages.BUILT_IN, tmp_path)
+    # One sorts before all other locations, the other behind them.
+    for location in (f"/../{copy}", f"file://{copy}"):
+        monkeypatch.setattr("pipelines.curation.settings.BUILT_IN", location)
+        assert JOB.inputs(recipe) == here
+        assert Hashes.of(settings).decide(unit) == decided

@@ -82,7 +82,7 @@ def test_every_record_is_kept_or_rejected_with_its_place(bench: Bench):
     assert (first["license"], first["language"], first["position"]) == ("CC0", "en", 0)
     assert first["file"].endswith("rows/a.jsonl")
     code = next(row for row in kept if row["source"] == "code")
-    assert (code["language"], code["license"]) == ("code", "MIT")
+    assert (code["language"], code["license"]) == ("python", "MIT")
 
 
 def test_documents_do_not_depend_on_how_files_are_cut_or_put_into_units(bench: Bench, tmp_path: Path):

@@ -1,6 +1,7 @@
 """Sources give every record once, with its place, and a record that is broken costs itself."""
 
 import gzip
+import json
 import random
 from itertools import pairwise
 from pathlib import Path
@@ -23,6 +24,7 @@ from pipelines.curation.sources import (
     WarcSource,
 )
 from pipelines.curation.sources.jsonl import COLUMNS, parse
+from pipelines.curation.sources.licenses import identify
 from pipelines.curation.sources.text import parts_of
 
 PAGE = "<html><head><title> A  title </title></head><body><p>Grüße an alle, die das lesen.</p></body></html>"
@@ -275,8 +277,69 @@ def test_code_is_chosen_by_name_and_its_licence_noticed(tmp_path: Path):
     files = [split.path for split in source.files()]
     assert [Path(path).name for path in files] == ["a.py", "b.PY"]
     good, bad = (read(source, path)[0] for path in files)
-    assert (good.license, good.problem) == ("MIT OR Apache-2.0", None)
+    assert (good.license, good.language, good.problem) == ("MIT OR Apache-2.0", "python", None)
     assert bad.problem == "not_utf8"
+
+
+def test_a_licence_file_holds_for_the_files_below_it_and_nothing_else(tmp_path: Path):
+    for folder, name, text in (
+        ("", "COPYING", "GNU GENERAL PUBLIC LICENSE\n   Version 2, June 1991"),
+        ("a", "LICENSE.txt", "Permission is hereby granted, free of charge, … portions of\n# the Software"),
+        ("a/deep", "LICENCE", "Ours. Do what you like on Sundays."),
+        ("a/deep/x", "license_check.py", "Apache License, Version 2.0"),
+    ):
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        (tmp_path / folder / name).write_text(text)
+        (tmp_path / folder / "Makefile").write_text("all:\n")
+    source = CodeSource(name="c", paths=[str(tmp_path)])
+    found = {split.path: next(source.read(split)) for split in source.files()}
+    assert {path.removeprefix(f"{tmp_path}/"): raw.license for path, raw in found.items()} == {
+        "Makefile": "GPL-2.0-only",
+        "a/Makefile": "LicenseRef-LICENSE.txt",
+        "a/deep/Makefile": "LicenseRef-LICENCE",
+        "a/deep/x/Makefile": "LicenseRef-LICENCE",
+        "a/deep/x/license_check.py": "LicenseRef-LICENCE",
+    }
+    assert {raw.language for raw in found.values()} == {"makefile", "python"}
+
+
+def test_what_licence_files_hold_is_part_of_what_is_read(tmp_path: Path):
+    (tmp_path / "a.py").write_text("x = 1\n")
+    before = CodeSource(name="c", paths=[str(tmp_path)]).reading()
+    (tmp_path / "LICENSE").write_text("MIT")
+    assert CodeSource(name="c", paths=[str(tmp_path)]).reading() != before
+
+
+@pytest.mark.parametrize(
+    ("text", "license"),
+    [
+        ("Apache License\n                           Version 2.0, January 2004", "Apache-2.0"),
+        ("GNU LESSER GENERAL PUBLIC LICENSE\nVersion 2.1, February 1999 … GNU General Public License", "LGPL-2.1-only"),
+        (
+            "Permission is hereby granted, free of charge, to any person … all copies or substantial\n"
+            "portions of the Software.",
+            "MIT",
+        ),
+        ("Redistribution and use in source and binary forms … 3. Neither the name of …", "BSD-3-Clause"),
+        ("Redistribution and use in source and binary forms, with or without", "BSD-2-Clause"),
+        ("All rights reserved.", "LicenseRef-COPYING"),
+    ],
+)
+def test_licences_are_told_by_their_own_phrases(text: str, license: str):
+    assert identify(text, "x/COPYING") == license
+
+
+def test_a_page_in_a_warc_file_was_published_before_it_was_fetched(tmp_path: Path):
+    page = PAGE.replace("<html>", '<html lang="de">').replace(
+        "<head>",
+        '<head><meta property="article:published_time" content="2019-01-02T10:00:00Z"><link rel=license href=/l>',
+    )
+    path = tmp_path / "a.warc"
+    path.write_bytes(response(page.encode(), HTML, url="http://a/b/"))
+    raw = read(WarcSource(name="w", paths=[str(path)]), path)[0]
+    assert (raw.language, raw.date, raw.license) == ("de", "2019-01-02", "http://a/l")
+    row = json.dumps({"html": page, "date": "2018"}).encode()
+    assert row_of(row).date == "2018"
 
 
 def test_a_path_without_files_is_named(tmp_path: Path):
