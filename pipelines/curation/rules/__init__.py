@@ -1,7 +1,8 @@
 """Rules that keep, edit or remove documents. A new rule is one file here and one line in `AnyRule`.
 
-In a recipe, `rules` is a list in the order in which they judge; an item is a rule's name (its defaults), a
-preset's name (the rules it stands for), or a mapping with `rule: name` and thresholds.
+In a recipe, `rules` is a list in the order in which they judge; an item is a preset's name (the rules it stands for),
+a rule's name (its defaults), or a mapping with `rule: name` and thresholds. Where both have a name, as `fineweb`, the
+name alone is the preset.
 """
 
 from typing import Annotated, Any, get_args

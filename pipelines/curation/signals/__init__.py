@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from pipelines.curation.buffers import strings
 from pipelines.curation.signals import kernel
-from pipelines.curation.signals.names import DATATROVE, GROUPS, TEXT, VERSION
+from pipelines.curation.signals.names import DATATROVE, GROUPS, TEXT, VERSION, VOCABULARY
 
-__all__ = ["DATATROVE", "GROUPS", "TEXT", "VERSION", "Meter", "groups_of"]
+__all__ = ["DATATROVE", "GROUPS", "TEXT", "VERSION", "VOCABULARY", "Meter"]
 
 
 class Meter:
@@ -31,22 +31,42 @@ class Meter:
         self._table = np.zeros((0, kernel.MOST_STOP_WORDS), np.uint64)
         self._counts = np.zeros(0, np.int64)
 
-    def measure(
-        self, texts: pa.LargeStringArray, languages: Sequence[str], groups: Iterable[str] = ("text",)
+    def measure_names(
+        self, texts: pa.LargeStringArray, languages: Sequence[str], names: Collection[str]
     ) -> dict[str, NDArray[np.float64]]:
-        """Signal name -> (n,) values, for the groups asked for. A text's values depend on it and its language alone."""
+        """Signal name -> (n,) values: those asked for, and what comes with them.
+
+        Raises KeyError with the name of a signal that there is not.
+        """
+        home = {name: group for group, members in GROUPS.items() for name in members}
+        groups = {home[name] for name in names}
+        return self.measure(
+            texts, languages, [group for group in GROUPS if group in groups], not VOCABULARY.isdisjoint(names)
+        )
+
+    def measure(
+        self,
+        texts: pa.LargeStringArray,
+        languages: Sequence[str],
+        groups: Iterable[str] = ("text",),
+        vocabulary: bool = True,
+    ) -> dict[str, NDArray[np.float64]]:
+        """Signal name -> (n,) values, for the groups asked for. A text's values depend on it and its language alone.
+
+        `vocabulary` False leaves the signals of VOCABULARY out.
+        """
         rows = np.fromiter((self._row(language) for language in languages), np.int32, len(texts))
         measured: dict[str, NDArray[np.float64]] = {}
         for group in groups:
             if group == "text":
-                values = kernel.measure_batch(texts, rows, self._table, self._counts)
+                values = kernel.measure_batch(texts, rows, self._table, self._counts, vocabulary)
             else:
                 # Compiled only where a rule wants it.
                 from pipelines.curation.signals import datatrove
 
                 values = datatrove.measure_batch(texts, languages, rows, self._table, self._counts)
             measured |= zip(GROUPS[group], values, strict=True)
-        return measured
+        return measured if vocabulary else {name: measured[name] for name in measured if name not in VOCABULARY}
 
     def _row(self, language: str) -> int:
         if language not in self._rows:
@@ -59,13 +79,3 @@ class Meter:
                 self._table = np.concatenate([self._table, row])
                 self._counts = np.append(self._counts, len(hashes))
         return self._rows[language]
-
-
-def groups_of(names: Iterable[str]) -> tuple[str, ...]:
-    """The groups that hold some signals.
-
-    Raises KeyError with the name of a signal that no group has.
-    """
-    home = {name: group for group, members in GROUPS.items() for name in members}
-    wanted = {home[name] for name in names}
-    return tuple(group for group in GROUPS if group in wanted)

@@ -61,7 +61,8 @@ def count(
 
 
 @njit(
-    f"void({OFFSETS}, {BYTES}, uint8[::1], uint32[::1], int32[::1], uint64[:, ::1], int64[::1], float64[:, ::1])",
+    f"void({OFFSETS}, {BYTES}, uint8[::1], uint32[::1], int32[::1], uint64[:, ::1], int64[::1], boolean,"
+    " float64[:, ::1])",
     cache=True,
     nogil=True,
 )
@@ -73,9 +74,13 @@ def measure_texts(
     language: NDArray[np.int32],
     stop_words: NDArray[np.uint64],
     stop_counts: NDArray[np.int64],
+    vocabulary: bool,
     out: NDArray[np.float64],
 ) -> None:
-    """Fill `out` (signals, texts); `language[i]` is a row of `stop_words` or negative."""
+    """Fill `out` (signals, texts); `language[i]` is a row of `stop_words` or negative.
+
+    Without `vocabulary`, the signals of `names.VOCABULARY` are not computed.
+    """
     most = 0
     for t in range(len(offsets) - 1):
         most = max(most, offsets[t + 1] - offsets[t])
@@ -140,18 +145,19 @@ def measure_texts(
                 paragraph_twice += 1
                 paragraph_twice_characters += paragraph_length[i]
 
-        stamp += 1
-        unique = count(word_hash, n, table_key, table_count, table_stamp, stamp, slot)
-        active = 0
-        for i in range(n):
-            if table_count[slot[i]] > 1:
-                place[active] = i
-                key[active] = word_hash[i]
-                active += 1
+        active = unique = 0
+        if vocabulary:
+            stamp += 1
+            unique = count(word_hash, n, table_key, table_count, table_stamp, stamp, slot)
+            for i in range(n):
+                if table_count[slot[i]] > 1:
+                    place[active] = i
+                    key[active] = word_hash[i]
+                    active += 1
 
         row = language[t]
         found = np.nan
-        if row >= 0:
+        if vocabulary and row >= 0:
             found = 0.0
             wanted = stop_counts[row]
             seen = uint64(0)
@@ -249,12 +255,13 @@ def measure_batch(
     language: NDArray[np.int32],
     stop_words: NDArray[np.uint64],
     stop_counts: NDArray[np.int64],
+    vocabulary: bool = True,
 ) -> NDArray[np.float64]:
-    """All signals of the group "text": an array (signals, texts)."""
+    """All signals of the group "text": an array (signals, texts). Those of VOCABULARY mean nothing without it."""
     offsets, data = utf8(texts)
     out = np.empty((len(TEXT), len(texts)))
     classes, lower = tables()
-    measure_texts(offsets, data, classes, lower, language, stop_words, stop_counts, out)
+    measure_texts(offsets, data, classes, lower, language, stop_words, stop_counts, vocabulary, out)
     return out
 
 

@@ -45,6 +45,16 @@ TEXT = (
 )
 """Ours: definitions as the papers read, see `reference`."""
 
+VOCABULARY = frozenset(
+    (
+        "stop_words",
+        "unique_words",
+        *(f"top_{n}_gram" for n in (2, 3, 4)),
+        *(f"duplicate_{n}_grams" for n in range(5, 11)),
+    )
+)
+"""Those that look at words beyond their own line: half of the time, and seldom asked of an edited text."""
+
 DATATROVE = tuple(
     f"datatrove_{name}"
     for name in (

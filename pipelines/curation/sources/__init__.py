@@ -11,6 +11,7 @@ from pipelines.curation.sources.jsonl import JsonlSource
 from pipelines.curation.sources.parquet import ParquetSource
 from pipelines.curation.sources.text import TextSource
 from pipelines.curation.sources.warc import WarcSource
+from pipelines.curation.sources.wikipedia import WikipediaSource
 
 AnySource = Annotated[
     WarcSource
@@ -18,7 +19,8 @@ AnySource = Annotated[
     | ParquetSource
     | TextSource
     | HtmlSource
-    | CodeSource,
+    | CodeSource
+    | WikipediaSource,
     Field(discriminator="kind"),
 ]  # fmt: skip
 
@@ -32,4 +34,5 @@ __all__ = [
     "Split",
     "TextSource",
     "WarcSource",
+    "WikipediaSource",
 ]

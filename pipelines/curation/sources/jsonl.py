@@ -44,20 +44,16 @@ class JsonlSource(Source, frozen=True):
         """A document a line; blank lines are none. A line that is not what it should be is a `problem`."""
         names = {name: self.fields.get(name, name) for name in COLUMNS}
         position = split.begin
-        problem = None
-        try:
-            with StoredFile(split.path) as file:
-                suffix = next((suffix for suffix in COMPRESSED if split.path.endswith(suffix)), None)
-                content = file if suffix is None else Decompressed(file, suffix)
-                begin, end = (split.begin, split.end) if suffix is None else (0, None)
-                for position, line, size in lines(content, begin, end, self.max_row_bytes):
-                    if raw := _row(line, position, size, names, self.max_row_bytes):
-                        yield raw
-                problem = content.problem if isinstance(content, Decompressed) else None
-        except OSError as error:
-            problem = str(error)
-        if problem is not None:
-            yield Raw(position + 1, 0, problem="broken_file", detail=f"{split.path}: {problem}"[:300])
+        with StoredFile(split.path) as file:
+            suffix = next((suffix for suffix in COMPRESSED if split.path.endswith(suffix)), None)
+            content = file if suffix is None else Decompressed(file, suffix)
+            begin, end = (split.begin, split.end) if suffix is None else (0, None)
+            for position, line, size in lines(content, begin, end, self.max_row_bytes):
+                if raw := _row(line, position, size, names, self.max_row_bytes):
+                    yield raw
+        if isinstance(content, Decompressed) and content.problem is not None:
+            detail = f"{split.path}: {content.problem}"[:300]
+            yield Raw(position + 1, 0, problem="broken_file", detail=detail)
 
 
 def lines(file: Any, begin: int, end: int | None, most: int) -> Iterator[tuple[int, bytes | None, int]]:
@@ -110,7 +106,7 @@ def parse(line: bytes, position: int, names: dict[str, str]) -> Raw:
     """One line as a record."""
     raw = Raw(position, len(line))
     try:
-        value = json.loads(line)
+        value = json.loads(str(line, "utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raw.problem, raw.detail = "json", f"byte {position}: {error}"[:300]
         return raw

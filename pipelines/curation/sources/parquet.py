@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from pipelines import storage
 from pipelines.curation.documents import Raw
 from pipelines.curation.sources.base import Source, Split
 from pipelines.curation.sources.jsonl import COLUMNS, from_mapping
+from pipelines.reading import StoredFile
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
 
 class ParquetSource(Source, frozen=True):
@@ -27,35 +31,105 @@ class ParquetSource(Source, frozen=True):
         return path.endswith((".parquet", ".pq"))
 
     def read(self, split: Split) -> Iterator[Raw]:
-        """A document a row, read a batch at a time."""
+        """A document a row, read a batch at a time. A broken row group costs what of it was not read yet."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        fs, inner = storage.filesystem(split.path)
         names = {name: self.fields.get(name, name) for name in COLUMNS}
-        row = 0
-        try:
-            with pq.ParquetFile(inner, filesystem=fs) as table:
+        with StoredFile(split.path) as stored:
+            stream = _Stream(stored)
+            try:
+                table = pq.ParquetFile(stream)
                 there = table.schema_arrow.names
-                columns = [column for column in names.values() if column in there]
                 if not {names["text"], names["html"]}.intersection(there):
                     wanted = f"expected a column {names['text']!r} or {names['html']!r}"
                     raise pa.ArrowInvalid(f"{wanted}, found {', '.join(there)}")
-                for group in range(table.metadata.num_row_groups):
-                    described = table.metadata.row_group(group)
-                    first = described.column(0)
-                    offset = first.dictionary_page_offset or first.data_page_offset
-                    if not split.begin <= offset < split.end:
-                        row += described.num_rows
-                        continue
-                    rows = table.iter_batches(self.batch_rows, [group], columns=columns, use_threads=False)
-                    for batch in rows:
-                        for value in batch.to_pylist():
-                            yield from_mapping(Raw(row, _size(value, names)), value, names)
-                            row += 1
-        except (OSError, pa.ArrowInvalid) as error:
-            if split.begin == 0 or row:
-                yield Raw(row, 0, problem="broken_file", detail=f"{split.path}: {error}"[:300])
+            except (OSError, pa.ArrowException) as error:
+                stream.raise_failure()
+                if split.begin == 0:
+                    yield Raw(0, 0, problem="broken_file", detail=f"{split.path}: {error}"[:300])
+                return
+            row = 0
+            for group in range(table.metadata.num_row_groups):
+                rows = table.metadata.row_group(group).num_rows
+                if split.begin <= _begin(table, group, split.size) < split.end:
+                    yield from self._group(split.path, stream, table, group, row, names)
+                row += rows
+
+    def _group(
+        self, path: str, stream: _Stream, table: pq.ParquetFile, group: int, row: int, names: dict[str, str]
+    ) -> Iterator[Raw]:
+        import pyarrow as pa
+
+        last = row + table.metadata.row_group(group).num_rows - 1
+        columns = [column for column in names.values() if column in table.schema_arrow.names]
+        try:
+            for batch in table.iter_batches(self.batch_rows, [group], columns=columns, use_threads=False):
+                for value in _values(batch):
+                    if isinstance(value, UnicodeDecodeError):
+                        yield Raw(row, 0, problem="not_utf8", detail=f"row {row}: byte {value.start}")
+                    else:
+                        yield from_mapping(Raw(row, _size(value, names)), value, names)
+                    row += 1
+        except (OSError, pa.ArrowException) as error:
+            stream.raise_failure()
+            yield Raw(row, 0, problem="broken_file", detail=f"{path}: rows {row} to {last}: {error}"[:300])
+
+
+class _Stream:
+    """What pyarrow asks of a Python file. It keeps the storage's own error, which is no fault of the content."""
+
+    closed = False
+
+    def __init__(self, file: StoredFile) -> None:
+        self._file = file
+        self._place = 0
+        self._failure: OSError | None = None
+
+    def raise_failure(self) -> None:
+        """Raises what the storage raised, if it did."""
+        if self._failure is not None:
+            raise self._failure
+
+    def read(self, count: int = -1) -> bytes:
+        """The next bytes; all that are left by default."""
+        try:
+            data = self._file.at(self._place, count if count >= 0 else self._file.size)
+        except OSError as error:
+            self._failure = error
+            raise
+        self._place += len(data)
+        return data
+
+    def seek(self, place: int, whence: int = 0) -> int:
+        """Where `read` goes on, from the beginning, from here or from the end."""
+        self._place = place + (0, self._place, self._file.size)[whence]
+        return self._place
+
+    def tell(self) -> int:
+        """Where `read` goes on."""
+        return self._place
+
+    def close(self) -> None:
+        """Nothing: the file is its opener's."""
+
+
+def _begin(table: pq.ParquetFile, group: int, size: int) -> int:
+    """Where a row group's first byte is; within the file, so that some split has it whatever its footer says."""
+    first = table.metadata.row_group(group).column(0)
+    return min(max(0, first.dictionary_page_offset or first.data_page_offset), size - 1)
+
+
+def _values(batch: pa.RecordBatch) -> Iterator[dict[str, Any] | UnicodeDecodeError]:
+    """Rows as mappings, or what is wrong with a row's strings."""
+    try:
+        yield from batch.to_pylist()
+    except UnicodeDecodeError:
+        for row in range(batch.num_rows):
+            try:
+                yield batch.slice(row, 1).to_pylist()[0]
+            except UnicodeDecodeError as error:
+                yield error
 
 
 def _size(value: dict[str, object], names: dict[str, str]) -> int:

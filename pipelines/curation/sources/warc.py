@@ -46,13 +46,10 @@ class WarcSource(Source, frozen=True):
 
     def read(self, split: Split) -> Iterator[Raw]:
         """Pages and texts in the order of the file. What is broken in a file is a `problem` of its own."""
-        try:
-            with StoredFile(split.path) as file:
-                for frame in self._frames(file, split):
-                    if (raw := _page(frame, self.max_page_bytes)) is not None:
-                        yield raw
-        except OSError as error:
-            yield Raw(split.begin, 0, problem="broken_file", detail=f"{split.path}: {error}"[:300])
+        with StoredFile(split.path) as file:
+            for frame in self._frames(file, split):
+                if (raw := _page(frame, self.max_page_bytes)) is not None:
+                    yield raw
 
     def _frames(self, file: StoredFile, split: Split) -> Iterator[Frame]:
         whole = next((suffix for suffix in COMPRESSED if split.path.endswith(suffix)), None)
@@ -121,8 +118,8 @@ def _response(frame: Frame, most: int) -> Raw:
         raw.problem, raw.detail = "no_http", f"{type(error).__name__}: {error}"[:300]
         return raw
     http = record.http_headers
-    if http is None:
-        raw.problem = "no_http"
+    if http is None or http.status_code is None:
+        raw.problem, raw.detail = "no_http", "no status line"
         return raw
     if http.status_code != 200:
         raw.problem, raw.detail = "http_status", str(http.status_code)

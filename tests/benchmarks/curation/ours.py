@@ -33,7 +33,7 @@ from pipelines.curation.settings import CurationSettings
 from pipelines.curation.tables import BATCH_ROWS, TableWriter
 from pipelines.curation.workspace import Hashes, Workspace
 
-RULES = ["gopher_repetition", "gopher_quality", "c4", "fineweb", "privacy"]
+RULES = ["gopher_repetition", "gopher_quality", "c4", {"rule": "fineweb"}, "privacy"]
 PASS_UNIT_BYTES = 8_000_000
 """So that the smaller corpus too has several units."""
 MODEL = "runs/sources/lid.176.ftz"
@@ -86,7 +86,7 @@ def chain(settings: CurationSettings, gauge: Gauge) -> dict[str, float]:
                         for raw in raws:
                             _extraction_alone(raw.html or "")
                 _rules(settings, gauge, clock, found, out)
-        clock.seconds["library: language"] = _language_alone(gauge, clock)
+        clock.seconds |= _language_alone(gauge)
     return dict(clock.seconds)
 
 
@@ -104,14 +104,16 @@ def _rules(settings: CurationSettings, gauge: Gauge, clock: Clock, found: list, 
     with clock.part("signals"):
         values = gauge.meter.measure(column, languages)
     batch = Batch(names, column, [raw.url for raw, _ in found], languages, values)
-    for rule in settings.rules_of(source):
+    rules = settings.rules_of(source)
+    for number, rule in enumerate(rules):
         with clock.part(rule.rule):
             edited = rule.judge(batch).texts
-        if edited is not None:
+        needed = frozenset[str]().union(*(later.needs() for later in rules[number + 1 :]))
+        if edited is not None and needed:
             changed = np.flatnonzero(np.asarray(edited.is_valid()))
             with clock.part("signals of edited texts"):
                 texts_again = edited.take(pa.array(changed))
-                gauge.meter.measure(texts_again, [languages[row] for row in changed])
+                gauge.measure_names(texts_again, [languages[row] for row in changed], sorted(needed))
     with clock.part("keys"):
         text_keys(column)
     with clock.part("writing"):
@@ -130,15 +132,18 @@ def _extraction_alone(html: str | bytes) -> None:
         extract_plain_text(HTMLTree.parse(html), main_content=True, alt_texts=False, links=False, form_fields=False)
 
 
-def _language_alone(gauge: Gauge, clock: Clock) -> float:
-    """fastText's own seconds: its predictor on strings that are ready for it."""
+def _language_alone(gauge: Gauge) -> dict[str, float]:
+    """fastText's own seconds: its predictor on strings that are ready for it, cut as ours are, and whole."""
     model, characters = gauge.identifier._model.f, gauge.identifier._characters
-    ready = [text[:characters].replace("\n", " ") + "\n" for text in TEXTS]
+    found = {}
+    for name, most in (("library: language", characters), ("whole: language", None)):
+        ready = [text[:most].replace("\n", " ") + "\n" for text in TEXTS]
+        started = time.process_time()
+        for text in ready:
+            model.predict(text, 1, 0.0, "strict")
+        found[name] = time.process_time() - started
     TEXTS.clear()
-    started = time.process_time()
-    for text in ready:
-        model.predict(text, 1, 0.0, "strict")
-    return time.process_time() - started
+    return found
 
 
 def whole_pass(path: str, output: str) -> dict[str, float]:

@@ -15,14 +15,10 @@ from pipelines.curation.rules.base import Batch
 
 
 def english_model() -> str:
-    """A spaCy pipeline for English that is installed with Presidio, else the test is skipped."""
-    pytest.importorskip("presidio_analyzer")
+    """A spaCy pipeline for English that is installed with Presidio."""
     from spacy.util import get_installed_models
 
-    found = [name for name in get_installed_models() if name.startswith("en_core_web")]
-    if not found:
-        pytest.skip("no English spaCy model is installed")
-    return str(found[0])
+    return str(next(name for name in get_installed_models() if name.startswith("en_core_web")))
 
 
 def batch(*texts: str, language: str = "en") -> Batch:
@@ -59,12 +55,13 @@ def test_pieces_are_the_text_and_not_too_long(text: str, most: int) -> None:
     assert max(map(len, pieces)) <= most
 
 
+@pytest.mark.extra
 def test_a_model_that_is_not_there_is_named() -> None:
-    pytest.importorskip("presidio_analyzer")
     with pytest.raises(ValueError, match="python -m spacy download no_such_model"):
         Privacy(presidio={"models": {"en": "no_such_model"}}).files()
 
 
+@pytest.mark.extra
 def test_names_and_addresses_are_replaced() -> None:
     rule = Privacy(presidio={"models": {"en": english_model()}})
     assert rule.files()[0].endswith("meta.json")
@@ -82,6 +79,7 @@ def test_names_and_addresses_are_replaced() -> None:
     )
 
 
+@pytest.mark.extra
 def test_an_unknown_entity_is_named_with_those_there_are() -> None:
     rule = Privacy(presidio={"models": {"en": english_model()}, "entities": ["PERSONS"]})
     with pytest.raises(ValueError, match=r"no entity PERSONS; it knows .*PERSON"):

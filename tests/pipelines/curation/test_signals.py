@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.curation.buffers import strings
-from pipelines.curation.signals import TEXT, Meter, groups_of, reference
+from pipelines.curation.signals import DATATROVE, TEXT, VOCABULARY, Meter, reference
 from pipelines.curation.signals.characters import TABLE_SIZE, tables
 from pipelines.curation.signals.kernel import word_hashes
 
@@ -109,11 +109,19 @@ def test_word_hashes_are_equal_where_words_are():
     assert cat == shouted == alone != the
 
 
-def test_a_signal_belongs_to_a_group():
-    assert groups_of(["words", "datatrove_words"]) == ("text", "datatrove")
-    assert groups_of([]) == ()
+def test_signals_asked_for_by_name_are_those_of_a_whole_measurement():
+    texts, languages = pa.array(["the the of it", "# a\n\nb b b …"], pa.large_string()), ["en", "de"]
+    meter = Meter(stop_words)
+    whole = meter.measure(texts, languages, ["text", "datatrove"])
+    for names in (["words"], ["top_2_gram"], ["datatrove_words", "words"], []):
+        found = meter.measure_names(texts, languages, names)
+        assert set(names) <= set(found)
+        for name, values in found.items():
+            np.testing.assert_array_equal(values, whole[name])
+    assert set(TEXT) > VOCABULARY
+    assert not VOCABULARY.intersection(meter.measure_names(texts, languages, ["words", *DATATROVE]))
     with pytest.raises(KeyError, match="no_such"):
-        groups_of(["no_such"])
+        meter.measure_names(texts, languages, ["no_such"])
 
 
 def test_words_lose_the_punctuation_at_their_ends_and_lines_their_blanks():
