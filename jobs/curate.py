@@ -76,11 +76,22 @@ class Curate(Job[CurateRecipe]):
         )
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """The dry run on samples."""
+        """The dry run on samples, and the account of one document."""
         parser.add_argument("--sample", type=int, metavar="N", help="print what would become of N documents a source")
+        parser.add_argument("--explain", metavar="ID", help="print what became of a document, its signals and tests")
 
     def instead(self, recipe: CurateRecipe, options: argparse.Namespace) -> Iterable[str] | None:
-        """What each rule would remove of a sample."""
+        """What each rule would remove of a sample; or what became of a document.
+
+        Raises InputError where no document has the id.
+        """
+        if options.explain is not None:
+            from pipelines.curation.explain import explain
+
+            try:
+                return explain(recipe.output, options.explain).splitlines()
+            except LookupError as error:
+                raise InputError(str(error.args[0])) from None
         if options.sample is None:
             return None
         from pipelines.curation.sampling import sample
@@ -94,7 +105,7 @@ def _units(recipe: CurateRecipe) -> list[Unit]:
         raise InputError(f"{model}: no language model; jobs.fetch puts lid.176.ftz there")
     try:
         return plan(recipe)
-    except (FileNotFoundError, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise InputError(str(error)) from None
 
 

@@ -207,10 +207,14 @@ def main(job: Job[Any], arguments: Sequence[str] | None = None) -> int:
         for line in str(error).splitlines():
             print(f"jobs.{job.name}: {line}", file=sys.stderr)
         return 2
-    if (lines := job.instead(recipe, options)) is not None:
-        for line in lines:
-            print(line)
-        return 0
+    try:
+        if (lines := job.instead(recipe, options)) is not None:
+            for line in lines:
+                print(line)
+            return 0
+    except InputError as error:
+        print(f"jobs.{job.name}: {error}", file=sys.stderr)
+        return 2
     if options.dry_run:
         _show_plan(job, recipe, plan, options.json)
         return 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from importlib import resources
 from typing import Any
 
@@ -41,22 +41,25 @@ def render(summary: dict[str, Any]) -> str:
         tag("title", f"groundwork: {summary['title']}"),
         tag("style", Html(style)),
     )
-    sections = [_section(anchor, *entry, summary) for anchor, entry in SECTIONS.items()]
+    drawn = {anchor: draw(summary) for anchor, (_, draw, _) in SECTIONS.items()}
+    there = {anchor: content for anchor, content in drawn.items() if content is not None}
     body = tag(
         "body",
-        tag("header", tag("h1", f"groundwork: {summary['title']}"), _lede(summary), _tiles(summary), _nav()),
-        run_sections.missing(summary),
-        tag("main", *sections),
+        tag("header", tag("h1", f"groundwork: {summary['title']}"), _lede(summary), _tiles(summary), _nav(there)),
+        tag("main", *(tag("section", tag("h2", SECTIONS[anchor][0]), there[anchor], id=anchor) for anchor in there)),
+        _left_out(summary, there),
         tag("footer", "Every figure of this page is in summary.json beside it."),
     )
     return f"<!doctype html>\n{tag('html', head, body, lang='en')}\n"
 
 
-def _section(anchor: str, heading: str, draw: Section, made_by: str, summary: dict[str, Any]) -> Html:
-    content = draw(summary)
-    if content is None:
-        content = tag("p", f"Not there; it is made by {made_by}.", class_="missing")
-    return tag("section", tag("h2", heading), content, id=anchor)
+def _left_out(summary: dict[str, Any], there: Collection[str]) -> Html | None:
+    """Sections that a whole run has and this one does not, and the files that they would be made of."""
+    names = [f"{heading} ({made_by})" for anchor, (heading, _, made_by) in SECTIONS.items() if anchor not in there]
+    if not names:
+        return None
+    files = run_sections.missing(summary)
+    return tag("section", tag("h2", "Not made"), tag("p", "; ".join(names)), files, id="not-made")
 
 
 def _lede(summary: dict[str, Any]) -> Html:
@@ -86,5 +89,5 @@ def _tiles(summary: dict[str, Any]) -> Html:
     )
 
 
-def _nav() -> Html:
-    return tag("nav", *(tag("a", entry[0], href=f"#{anchor}") for anchor, entry in SECTIONS.items()))
+def _nav(there: Collection[str]) -> Html:
+    return tag("nav", *(tag("a", SECTIONS[anchor][0], href=f"#{anchor}") for anchor in there))

@@ -112,7 +112,7 @@ def missing(summary: dict[str, Any]) -> Html | None:
     if not found:
         return None
     items = (tag("li", tag("code", each["location"]), f", made by {each['made_by']}") for each in found)
-    return tag("div", tag("p", "This run is not complete. Not there:"), tag("ul", *items), class_="missing")
+    return tag("details", tag("summary", f"{len(found)} files that are not there"), tag("ul", *items))
 
 
 def _step(name: str, facts: str, *lines: object) -> Html:

@@ -7,7 +7,8 @@ than `min_sentences` sentences in what is left.
 
 The paper's text says 3 words and 5 sentences; the published code (`variant: tfds`) 5 and 3. As in that code, "lorem
 ipsum" and the bracket are looked for after the lines before them were dropped, so neither drops a page from inside a
-line that goes anyway. Sentences are counted by end marks. Ours keeps one blank line between paragraphs.
+line that goes anyway. Sentences are counted by end marks. Ours keeps one blank line between paragraphs, and knows the
+end marks of other scripts too.
 
 The other variants follow published code: lines end where `str.splitlines` ends them, blank ones go, an end mark
 before white space and a citation does not count, and what follows a line's last end mark is a sentence too.
@@ -16,7 +17,7 @@ before white space and a citation does not count, and what follows a line's last
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,12 +36,13 @@ POLICIES = (
     "use cookies",
 )
 REASONS = ("long_word", "no_terminal_punctuation", "few_words", "javascript", "policy")
-END_MARKS = {"paper": '.?!"”»', "tfds": '.?!"', "datatrove": ".?!\"'"}
+END_MARKS = {"paper": '.?!"”»。！？」』।॥؟۔։', "tfds": '.?!"', "datatrove": ".?!\"'"}
 
 
 class C4(Rule, frozen=True):
     """Whole sentences only; boilerplate lines go, and pages that are code or filler."""
 
+    version: ClassVar[int] = 2
     rule: Literal["c4"] = "c4"
     variant: Literal["paper", "tfds", "datatrove"] = "paper"
     terminal_punctuation: bool = True

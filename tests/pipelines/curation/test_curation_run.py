@@ -144,6 +144,11 @@ def test_the_job(settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert json.loads(Path(last["outputs"]["funnel"]).read_text())["kept"] == last["metrics"]["documents_kept"]
     assert main(JOB, [str(recipe)]) == 0
     assert "already done" in capsys.readouterr().out
+    removed = pq.read_table(output / "rejects")["id"][0].as_py()
+    assert main(JOB, [str(recipe), "--explain", removed]) == 0
+    assert capsys.readouterr().out.startswith(f"{removed}: removed by ")
+    assert main(JOB, [str(recipe), "--explain", "rows/none"]) == 2
+    assert "rows/none: no such document" in capsys.readouterr().err
 
 
 def test_a_sample_says_what_each_rule_would_remove_and_writes_nothing(settings, tmp_path: Path, capsys):
