@@ -72,7 +72,7 @@ class Curate(Job[CurateRecipe]):
         return Outcome(
             outputs={"corpus": corpus, "rejects": rejects, "funnel": location},
             metrics=_metrics(result),
-            summary=_summary(result, recipe.output),
+            summary=_summary(result),
         )
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
@@ -83,7 +83,7 @@ class Curate(Job[CurateRecipe]):
     def instead(self, recipe: CurateRecipe, options: argparse.Namespace) -> Iterable[str] | None:
         """What each rule would remove of a sample; or what became of a document.
 
-        Raises InputError where no document has the id.
+        Raises InputError where no document has the id, or a sample has nothing to be taken from.
         """
         if options.explain is not None:
             from pipelines.curation.explain import explain
@@ -96,6 +96,7 @@ class Curate(Job[CurateRecipe]):
             return None
         from pipelines.curation.sampling import sample
 
+        self.plan(recipe)
         return sample(recipe.curation, options.sample)
 
 
@@ -138,7 +139,7 @@ def _metrics(result: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _summary(result: dict[str, Any], output: str) -> list[str]:
+def _summary(result: dict[str, Any]) -> list[str]:
     from pipelines.curation.ranking import in_words
 
     funnel, units = result["funnel"], result["units"]
@@ -154,7 +155,7 @@ def _summary(result: dict[str, Any], output: str) -> list[str]:
         f"removed {stage['documents']:,} ({stage['stage']}: {stage['reason'].replace('_', ' ')})"
         for stage in funnel["stages"]
     ]
-    lines.append(f"why was one removed: python -m pipelines.curation.explain {output} ID")
+    lines.append("why was one removed: the same command with --explain ID")
     return lines
 
 

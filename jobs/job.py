@@ -202,18 +202,14 @@ def main(job: Job[Any], arguments: Sequence[str] | None = None) -> int:
     authenticate()
     try:
         recipe = config.load(job.recipe, options.recipe, options.overrides)
-        plan = job.plan(recipe)
-    except (RecipeError, InputError) as error:
-        for line in str(error).splitlines():
-            print(f"jobs.{job.name}: {line}", file=sys.stderr)
-        return 2
-    try:
         if (lines := job.instead(recipe, options)) is not None:
             for line in lines:
                 print(line)
             return 0
-    except InputError as error:
-        print(f"jobs.{job.name}: {error}", file=sys.stderr)
+        plan = job.plan(recipe)
+    except (RecipeError, InputError) as error:
+        for line in str(error).splitlines():
+            print(f"jobs.{job.name}: {line}", file=sys.stderr)
         return 2
     if options.dry_run:
         _show_plan(job, recipe, plan, options.json)

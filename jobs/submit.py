@@ -35,6 +35,7 @@ EXCLUDES = (
     "/runs/",
     "/tests/",
     "/.venv/",
+    "/.venv-extras/",
     "/.git/",
     "/build/",
     "__pycache__/",

@@ -1,8 +1,7 @@
-"""What became of one document, and every signal and test: `python -m pipelines.curation.explain OUTPUT ID`."""
+"""What became of one document, and every signal and test: `jobs.curate RECIPE --explain ID`."""
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import numpy as np
@@ -116,20 +115,3 @@ def _all(folder: str, name: str) -> list[dict[str, Any]]:
         if found.num_rows:
             return [{**row, "part": location} for row in found.to_pylist()]
     return []
-
-
-def main(arguments: list[str]) -> int:
-    """Exit status 0: printed; 1: no such document; 2: wrong arguments."""
-    if len(arguments) != 2:
-        print("usage: python -m pipelines.curation.explain OUTPUT ID", file=sys.stderr)
-        return 2
-    try:
-        print(explain(storage.resolve(arguments[0]), arguments[1]))
-    except LookupError as error:
-        print(error.args[0], file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

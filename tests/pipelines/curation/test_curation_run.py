@@ -145,7 +145,8 @@ def test_the_job(settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert main(JOB, [str(recipe)]) == 0
     assert "already done" in capsys.readouterr().out
     removed = pq.read_table(output / "rejects")["id"][0].as_py()
-    assert main(JOB, [str(recipe), "--explain", removed]) == 0
+    # Not even the sources have to be there any more.
+    assert main(JOB, [str(recipe), "sources.0.paths=[/gone]", "--explain", removed]) == 0
     assert capsys.readouterr().out.startswith(f"{removed}: removed by ")
     assert main(JOB, [str(recipe), "--explain", "rows/none"]) == 2
     assert "rows/none: no such document" in capsys.readouterr().err
