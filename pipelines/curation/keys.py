@@ -10,7 +10,7 @@ import xxhash
 from numba import njit, uint8, uint32
 from numpy.typing import NDArray
 
-from pipelines.curation.buffers import BYTES, OFFSETS, utf8
+from pipelines.curation.buffers import BYTES, OFFSETS, code_point, utf8
 from pipelines.curation.signals.characters import SPACE, TABLE_SIZE, tables
 
 VERSION = 2
@@ -49,28 +49,8 @@ def normalise(
         begin = size
         space = False
         while i < end:
-            b = uint32(data[i])
-            if b < 0x80:
-                c = b
-                i += 1
-            elif b < 0xE0:
-                c = ((b & uint32(0x1F)) << uint32(6)) | uint32(data[i + 1] & 0x3F)
-                i += 2
-            elif b < 0xF0:
-                c = (
-                    ((b & uint32(0x0F)) << uint32(12))
-                    | (uint32(data[i + 1] & 0x3F) << uint32(6))
-                    | uint32(data[i + 2] & 0x3F)
-                )
-                i += 3
-            else:
-                c = (
-                    ((b & uint32(0x07)) << uint32(18))
-                    | (uint32(data[i + 1] & 0x3F) << uint32(12))
-                    | (uint32(data[i + 2] & 0x3F) << uint32(6))
-                    | uint32(data[i + 3] & 0x3F)
-                )
-                i += 4
+            c, width = code_point(data, i)
+            i += width
             if c < TABLE_SIZE:
                 if classes[c] & SPACE:
                     space = True

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from numba import njit
 from numpy.typing import NDArray
 
-from pipelines.curation.buffers import BYTES, texts_of, utf8
+from pipelines.curation.buffers import BYTES, code_point, texts_of, utf8
 from pipelines.curation.documents import EXCERPT_CHARACTERS, SPAN_SCHEMA
 from pipelines.curation.lines.table import Lines
 from pipelines.curation.signals.characters import SPACE, tables
@@ -94,13 +94,7 @@ def write_lines(
                 c += 1
                 changed[t] = True
                 continue
-            b = data[i]
-            n = 1 if b < 0x80 else (2 if b < 0xE0 else (3 if b < 0xF0 else 4))
-            p = int(b)
-            if n == 2:
-                p = ((p & 0x1F) << 6) | (data[i + 1] & 0x3F)
-            elif n == 3:
-                p = ((p & 0x0F) << 12) | ((data[i + 1] & 0x3F) << 6) | (data[i + 2] & 0x3F)
+            p, n = code_point(data, i)
             space = n < 4 and (classes[p] & SPACE) != 0
             if space and size == content:
                 i += n

@@ -14,7 +14,7 @@ import pyarrow as pa
 from numba import njit, uint8, uint32, uint64
 from numpy.typing import NDArray
 
-from pipelines.curation.buffers import BYTES, OFFSETS, utf8
+from pipelines.curation.buffers import BYTES, OFFSETS, code_point, utf8
 from pipelines.curation.signals.characters import ALPHANUMERIC, DECIMAL, SPACE, TABLE_SIZE, UPPER, tables
 from pipelines.curation.signals.reference import CLOSERS
 
@@ -299,27 +299,8 @@ def measure_lines(
                     sentence = wide = False
                     continue
                 here = i
-                if b < 0x80:
-                    p = uint32(b)
-                    i += 1
-                elif b < 0xE0:
-                    p = ((uint32(b) & uint32(0x1F)) << uint32(6)) | uint32(data[i + 1] & 0x3F)
-                    i += 2
-                elif b < 0xF0:
-                    p = (
-                        ((uint32(b) & uint32(0x0F)) << uint32(12))
-                        | (uint32(data[i + 1] & 0x3F) << uint32(6))
-                        | uint32(data[i + 2] & 0x3F)
-                    )
-                    i += 3
-                else:
-                    p = (
-                        ((uint32(b) & uint32(0x07)) << uint32(18))
-                        | (uint32(data[i + 1] & 0x3F) << uint32(12))
-                        | (uint32(data[i + 2] & 0x3F) << uint32(6))
-                        | uint32(data[i + 3] & 0x3F)
-                    )
-                    i += 4
+                p, width = code_point(data, i)
+                i += width
                 kind = classes[p] if p < TABLE_SIZE else uint8(0)
                 if kind & SPACE:
                     if every_break and ((p < 0x1F and p != 0x09) or p == 0x85 or p == 0x2028 or p == 0x2029):

@@ -19,7 +19,7 @@ import pyarrow as pa
 from numba import njit
 from numpy.typing import NDArray
 
-from pipelines.curation.buffers import BYTES, OFFSETS, utf8
+from pipelines.curation.buffers import BYTES, OFFSETS, code_point, utf8
 from pipelines.curation.safety.characters import LIMIT, OTHER, SPACE, UNSPACED, WORD, fold, tables
 
 ROW, BEGIN, END, ENTRY, PLACE = range(5)
@@ -103,19 +103,6 @@ def _hashed(edges: dict[tuple[int, int], int]) -> tuple[NDArray[np.int64], NDArr
 
 
 @njit(inline="always")
-def _point(data: NDArray[np.uint8], i: int) -> tuple[int, int]:
-    """Code point at a byte, and its length in bytes."""
-    first = int(data[i])
-    if first < 0x80:
-        return first, 1
-    if first < 0xE0:
-        return (first & 0x1F) << 6 | (data[i + 1] & 0x3F), 2
-    if first < 0xF0:
-        return (first & 0x0F) << 12 | (data[i + 1] & 0x3F) << 6 | (data[i + 2] & 0x3F), 3
-    return (first & 0x07) << 18 | (data[i + 1] & 0x3F) << 12 | (data[i + 2] & 0x3F) << 6 | (data[i + 3] & 0x3F), 4
-
-
-@njit(inline="always")
 def _class_of(point: int, classes: NDArray[np.uint8]) -> int:
     if point < LIMIT:
         return int(classes[point])
@@ -160,12 +147,12 @@ def _find(
         i, skip = begin, begin
         before, seen = SPACE, 0
         while i < end:
-            point, size = _point(data, i)
+            point, size = code_point(data, i)
             kind = _class_of(point, classes)
             if roots[row] >= 0 and i >= skip and kind != SPACE and not _touches(kind, before):
                 node, j, edge, stop, entry = roots[row], i, kind, i, -1
                 while j < end:
-                    p, length = _point(data, j)
+                    p, length = code_point(data, j)
                     c = _class_of(p, classes)
                     edge = c
                     if p < LIMIT:
@@ -179,14 +166,14 @@ def _find(
                     node = children[slot]
                     j += length
                     while c == SPACE and j < end:
-                        p, length = _point(data, j)
+                        p, length = code_point(data, j)
                         if _class_of(p, classes) != SPACE:
                             break
                         j += length
                     if accepts[node] >= 0:
                         after = SPACE
                         if j < end:
-                            p, length = _point(data, j)
+                            p, length = code_point(data, j)
                             after = _class_of(p, classes)
                         if not _touches(edge, after):
                             stop, entry = j, accepts[node]

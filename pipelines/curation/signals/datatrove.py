@@ -15,7 +15,7 @@ import pyarrow as pa
 from numba import njit, uint32, uint64
 from numpy.typing import NDArray
 
-from pipelines.curation.buffers import BYTES, OFFSETS, strings, utf8
+from pipelines.curation.buffers import BYTES, OFFSETS, code_point, strings, utf8
 from pipelines.curation.signals.characters import LETTER, SPACE, TABLE_SIZE, tables
 from pipelines.curation.signals.kernel import GRAM
 from pipelines.curation.signals.names import DATATROVE
@@ -35,28 +35,8 @@ def decode(data: NDArray[np.uint8], begin: int, end: int, codes: NDArray[np.uint
     n = 0
     i = begin
     while i < end:
-        b = uint32(data[i])
-        if b < 0x80:
-            codes[n] = b
-            i += 1
-        elif b < 0xE0:
-            codes[n] = ((b & uint32(0x1F)) << uint32(6)) | uint32(data[i + 1] & 0x3F)
-            i += 2
-        elif b < 0xF0:
-            codes[n] = (
-                ((b & uint32(0x0F)) << uint32(12))
-                | (uint32(data[i + 1] & 0x3F) << uint32(6))
-                | uint32(data[i + 2] & 0x3F)
-            )
-            i += 3
-        else:
-            codes[n] = (
-                ((b & uint32(0x07)) << uint32(18))
-                | (uint32(data[i + 1] & 0x3F) << uint32(12))
-                | (uint32(data[i + 2] & 0x3F) << uint32(6))
-                | uint32(data[i + 3] & 0x3F)
-            )
-            i += 4
+        codes[n], width = code_point(data, i)
+        i += width
         n += 1
     return n
 

@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit, uint8, uint32, uint64
 from numpy.typing import NDArray
 
-from pipelines.curation.buffers import BYTES
+from pipelines.curation.buffers import BYTES, code_point
 from pipelines.curation.signals.characters import (
     ALPHANUMERIC,
     BULLET,
@@ -117,28 +117,8 @@ def scan(
             c = NEWLINE
             i += 1
         else:
-            b = uint32(data[i])
-            if b < 0x80:
-                c = b
-                i += 1
-            elif b < 0xE0:
-                c = ((b & uint32(0x1F)) << uint32(6)) | uint32(data[i + 1] & 0x3F)
-                i += 2
-            elif b < 0xF0:
-                c = (
-                    ((b & uint32(0x0F)) << uint32(12))
-                    | (uint32(data[i + 1] & 0x3F) << uint32(6))
-                    | uint32(data[i + 2] & 0x3F)
-                )
-                i += 3
-            else:
-                c = (
-                    ((b & uint32(0x07)) << uint32(18))
-                    | (uint32(data[i + 1] & 0x3F) << uint32(12))
-                    | (uint32(data[i + 2] & 0x3F) << uint32(6))
-                    | uint32(data[i + 3] & 0x3F)
-                )
-                i += 4
+            c, width = code_point(data, i)
+            i += width
             characters += 1
         kind = classes[c] if c < TABLE_SIZE else uint8(0)
 
