@@ -116,9 +116,9 @@ class StoredFile:
                 return attempt()
             except (FileNotFoundError, PermissionError, IsADirectoryError):
                 raise
-            except OSError:
+            except OSError as error:
                 if not self._remote or number == TRIES - 1:
-                    raise
+                    raise storage.named(error, self.location) from None
                 time.sleep(FIRST_WAIT_SECONDS * 2**number)
                 again = attempt != self._open
         raise AssertionError("unreachable")

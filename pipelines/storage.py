@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -63,12 +64,16 @@ def filesystem(location: str) -> tuple[pafs.FileSystem, str]:
 
 @lru_cache
 def _s3(bucket: str) -> pafs.FileSystem:
-    """S3, or what `AWS_ENDPOINT_URL` names, with more patience than by default."""
+    """S3, or what `AWS_ENDPOINT_URL` names, with more patience than by default.
+
+    Arrow's standard strategy has a budget of a hundred retries that nothing refills: a process that has met so many
+    failures would try nothing again.
+    """
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     options = {"endpoint_override": endpoint} if endpoint else {}
     found, _ = pafs.FileSystem.from_uri(f"s3://{bucket}")
     return pafs.S3FileSystem(
-        region=found.region, retry_strategy=pafs.AwsStandardS3RetryStrategy(max_attempts=S3_TRIES), **options
+        region=found.region, retry_strategy=pafs.AwsDefaultS3RetryStrategy(max_attempts=S3_TRIES), **options
     )
 
 
@@ -86,8 +91,11 @@ def exists(location: str) -> bool:
 def read_bytes(location: str) -> bytes:
     """A whole file. Raises FileNotFoundError with the location in the message."""
     fs, path = filesystem(location)
-    with fs.open_input_stream(path, compression=None) as stream:
-        return bytes(stream.read())
+    try:
+        with fs.open_input_stream(path, compression=None) as stream:
+            return bytes(stream.read())
+    except OSError as error:
+        raise named(error, location) from None
 
 
 def write_bytes(location: str, data: bytes) -> None:
@@ -96,9 +104,25 @@ def write_bytes(location: str, data: bytes) -> None:
     parent = os.path.dirname(path)
     fs.create_dir(parent, recursive=True)
     temporary = os.path.join(parent, f".tmp-{os.getpid()}-{os.path.basename(path)}")
-    with fs.open_output_stream(temporary, compression=None) as stream:
-        stream.write(data)
-    fs.move(temporary, path)
+    try:
+        with fs.open_output_stream(temporary, compression=None) as stream:
+            stream.write(data)
+        fs.move(temporary, path)
+    except BaseException as error:
+        with suppress(OSError):
+            fs.delete_file(temporary)
+        if isinstance(error, OSError):
+            raise named(error, location) from None
+        raise
+
+
+def named(error: OSError, location: str) -> OSError:
+    """The error with the location in its message; of a failed write or read Arrow does not say of what."""
+    if resolve(location) in str(error):
+        return error
+    if error.errno is None:
+        return OSError(f"{location}: {error}")
+    return OSError(error.errno, f"{location}: {error.strerror}")
 
 
 def read_json(location: str) -> Any:
