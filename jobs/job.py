@@ -238,8 +238,9 @@ def main(job: Job[Any], arguments: Sequence[str] | None = None) -> int:
 
 
 def _last_line(error: Exception) -> str:
-    """What an error says in the end: Ray's carry a worker's whole coloured traceback before it."""
-    lines = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip().splitlines()
+    """What an error says in the end: Ray's carry a worker's whole coloured traceback before it, and advice behind."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+    lines = plain.partition("The above exception was the direct cause")[0].strip().splitlines()
     return lines[-1].strip() if lines else ""
 
 

@@ -233,7 +233,10 @@ def _deduplicate(settings: CurationSettings, units: list[Unit], hashes: Hashes, 
 def _manifest(place: Workspace, stage: str, unit: Unit, wanted: str) -> dict[str, Any]:
     manifest = place.done(stage, unit.name, wanted)
     if manifest is None:
-        raise RuntimeError(f"{unit.name}: {stage} ended without its manifest")
+        raise RuntimeError(
+            f"{unit.name}: {stage} left no manifest for these settings; did the program, or a file that the recipe "
+            "names, change during the run? Run it again"
+        )
     return manifest
 
 

@@ -35,9 +35,12 @@ class TableWriter:
         self._pending: list[Sequence[Any]] = []
 
     def __enter__(self) -> TableWriter:
-        self._fs.create_dir(os.path.dirname(self._path), recursive=True)
-        self._stream = self._fs.open_output_stream(self._temporary)
-        self._writer = pq.ParquetWriter(self._stream, self.schema, compression="zstd", compression_level=1)
+        try:
+            self._fs.create_dir(os.path.dirname(self._path), recursive=True)
+            self._stream = self._fs.open_output_stream(self._temporary)
+            self._writer = pq.ParquetWriter(self._stream, self.schema, compression="zstd", compression_level=1)
+        except OSError as error:
+            raise storage.named(error, self.location) from None
         return self
 
     def add(self, row: Sequence[Any]) -> None:
@@ -50,7 +53,10 @@ class TableWriter:
         """A batch of rows, after those added before."""
         self._flush()
         if batch.num_rows:
-            self._writer.write_batch(batch, row_group_size=batch.num_rows)
+            try:
+                self._writer.write_batch(batch, row_group_size=batch.num_rows)
+            except OSError as error:
+                raise storage.named(error, self.location) from None
             self.rows += batch.num_rows
 
     def _flush(self) -> None:
@@ -68,10 +74,10 @@ class TableWriter:
                 self._flush()
             self._writer.close()
             self._stream.close()
-        except OSError:
+        except OSError as problem:
             # A full disk shows here too; the half-written file must not outlive the error that tells of it.
             self._discard()
-            raise
+            raise storage.named(problem, self.location) from None
         if kind is None:
             self._fs.move(self._temporary, self._path)
         else:

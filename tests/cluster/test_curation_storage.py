@@ -357,7 +357,6 @@ def test_a_unit_whose_file_cannot_be_written_is_not_done_and_a_rerun_gives_the_s
     assert work(tmp_path / "small") == work(tmp_path / "undisturbed")
 
 
-@pytest.mark.xfail(strict=True, reason="TableWriter passes on Arrow's error, which does not say which file")
 def test_a_table_that_cannot_be_written_is_named(limited, tmp_path: Path):
     failed = limited("small", 20_000)
     assert str(tmp_path / "small/work/curate/documents") in failed.stderr.splitlines()[-1]

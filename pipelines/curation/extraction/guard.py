@@ -44,9 +44,9 @@ class Extractor:
         size = pages = 0
         for raw in raws:
             group.append(raw)
-            if raw.html is not None and raw.problem is None:
-                pages += 1
-                size += len(raw.html)
+            if raw.problem is None:
+                pages += raw.html is not None
+                size += len(raw.html or raw.text or "")
             if size >= GROUP_BYTES or pages >= GROUP_PAGES or (pages == 0 and len(group) >= GROUP_PAGES):
                 yield from self._group(group)
                 group, size, pages = [], 0, 0

@@ -77,6 +77,8 @@ class CodeSource(Source, frozen=True):
     language: str | None = "code"
     extensions: list[str] = Field(default=EXTENSIONS, description="file name endings, with the dot")
 
+    max_file_bytes: int = Field(default=10_000_000, ge=1, description="larger files are rejected unread")
+
     def accepts(self, path: str) -> bool:
         """Code by the file's name; files that are known by their whole name, as Makefile, where endings are ours."""
         return path.lower().endswith(tuple(self.extensions)) or (
@@ -93,8 +95,12 @@ class CodeSource(Source, frozen=True):
 
     def read(self, split: Split) -> Iterator[Raw]:
         """The file, unless it is binary or not UTF-8."""
+        raw = Raw(0, split.size, title=split.path.rsplit("/", 1)[-1], language=language_of(split.path))
+        if split.size > self.max_file_bytes:
+            raw.problem, raw.detail = "file_bytes", f"{split.size}, more than {self.max_file_bytes}"
+            yield raw
+            return
         data = storage.read_bytes(split.path)
-        raw = Raw(0, len(data), title=split.path.rsplit("/", 1)[-1], language=language_of(split.path))
         if b"\x00" in data:
             raw.problem = "binary"
             yield raw

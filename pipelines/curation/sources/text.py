@@ -25,12 +25,17 @@ class TextSource(Source, frozen=True):
         default=None, ge=100, description="split at the first blank line after so many characters; none: whole files"
     )
 
+    max_file_bytes: int = Field(default=100_000_000, ge=1, description="larger files are rejected unread")
+
     def accepts(self, path: str) -> bool:
         """Text by the file's name."""
         return path.lower().endswith(SUFFIXES)
 
     def read(self, split: Split) -> Iterator[Raw]:
         """The file's parts in order; `position` numbers them."""
+        if split.size > self.max_file_bytes:
+            yield Raw(0, split.size, problem="file_bytes", detail=f"{split.size}, more than {self.max_file_bytes}")
+            return
         data = storage.read_bytes(split.path)
         if b"\x00" in data[:8192]:
             yield Raw(0, len(data), problem="binary")

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import random
 from itertools import pairwise
 from pathlib import Path
@@ -345,3 +346,13 @@ def test_a_page_in_a_warc_file_was_published_before_it_was_fetched(tmp_path: Pat
 def test_a_path_without_files_is_named(tmp_path: Path):
     with pytest.raises(FileNotFoundError, match=r"nothing.*'rows'"):
         JsonlSource(name="rows", paths=[str(tmp_path / "nothing")]).files()
+
+
+@pytest.mark.parametrize(("kind", "name"), [(TextSource, "a.txt"), (CodeSource, "a.py"), (HtmlSource, "a.html")])
+def test_a_file_that_is_too_large_is_not_read(tmp_path: Path, kind, name: str):
+    path = tmp_path / name
+    path.touch()
+    os.truncate(path, 1 << 40)
+    raw = read(kind(name="s", paths=[str(tmp_path)]), path)[0]
+    assert raw.problem in ("file_bytes", "page_bytes")
+    assert str(1 << 40) in raw.detail
