@@ -17,6 +17,7 @@ STRONG = {
         pingbacks? pinglist kommentar\w* commentaires? comentarios? commenti reacties
     """,
     "sharing": r"""
+        jssocials ssba heateor\w* sexy-?bookmarks
         social\w* sharedaddy sharing share-?(?:bar|buttons?|box|links?|icons?|tools?|this|post|list) addthis addtoany
         a2a shareaholic sociable shariff follow-?us retweet flattr vgwort
     """,
@@ -28,6 +29,7 @@ STRONG = {
         slider slideshow flexslider ticker
     """,
     "asking": r"""
+        mailchimp mc-embed\w* mailpoet akismet\w*
         newsletters? subscri(?:be|ption|bers?)\w* abonnement cookies? cookie\w+ gdpr dsgvo consent paywall
         donat(?:e|ion|ions) sign-?(?:up|in) log-?in captcha recaptcha
     """,
@@ -37,7 +39,10 @@ STRONG = {
         skip-?(?:link|links|to|nav|content) toolbar (?:back-?)?to-?top link-?list masthead topbar kopfzeile
         search-?(?:form|box|bar|field|input) lang(?:uage)?-?(?:switch\w*|select\w*|chooser|nav|list)
     """,
-    "sidebars": r"aside sidebars? side-?bar\w* seitenleiste",
+    "sidebars": r"""
+        aside sidebars? side-?bar\w* seitenleiste right-?(?:col(?:umn)?|bar|rail|side|content|block)
+        col(?:umn)?-?right rechte-spalte
+    """,
     "footers": r"""
         (?:entry|post|page|site|article|main|blog|user)?footer footerlinks site-?info colophon fusszeile
         pied-?(?:de-?)?page
@@ -118,13 +123,17 @@ def kind(classes: str, identifier: str) -> str:
 
 
 def _kind_of(attribute: str) -> str:
-    # Without the numbers, most attributes have been seen before.
-    attribute = attribute.translate(_DIGITS)
     found = _kinds.get(attribute)
     if found is None:
+        # Without the numbers, most attributes have been seen before.
+        plain = attribute.translate(_DIGITS)
+        found = _kinds.get(plain)
         if len(_kinds) >= _MAX_CACHE:
             _kinds.clear()
-        found = _kinds[attribute] = next(filter(None, map(_kind_of_name, attribute.split()[:_MAX_NAMES])), "")
+        if found is None:
+            found = _kinds[plain] = next(filter(None, map(_kind_of_name, plain.split()[:_MAX_NAMES])), "")
+        if len(attribute) <= _MAX_NAME:
+            _kinds[attribute] = found
     return found
 
 

@@ -8,19 +8,26 @@ from __future__ import annotations
 
 import re
 
-_THINGS = "(?:posts?|articles?|stories|news|content|links?|topics?|reading|products?|items?|pages?|videos?|searches)"
-_SACHEN = "(?:artikel|beiträge|blogbeiträge|themen|meldungen|nachrichten|posts|produkte|news|links|storys|videos)"
+_THINGS = (
+    "(?:posts?|articles?|stories|news|content|links?|topics?|reading|products?|items?|pages?|videos?|events?|searches)"
+)
+_SACHEN = (
+    "(?:artikel|beiträge|blogbeiträge|themen|meldungen|nachrichten|posts|produkte|news|links|storys|videos|termine"
+    "|veranstaltungen)"
+)
 _CHOSES = "(?:articles?|sujets?|contenus?|vidéos?|produits?|actualités?|billets?)"
 _COSAS = "(?:artículos?|artigos?|noticias?|notícias?|contenidos?|entradas?|vídeos?|videos?|productos?|temas?|posts?)"
 
 _BEGINNINGS = rf"""
-(?:(?:explore|our|the|your|view|see) )?(?:related|similar|recommended|popular|trending|latest|recent) {_THINGS}
+(?:(?:explore|our|the|your|view|see|all|some) )?(?:related|similar|recommended|popular|trending) {_THINGS}
+(?:(?:explore|our|the|your|view|see|all|some) )?(?:latest|recent|upcoming) {_THINGS}
 (?:more|other|further|featured) {_THINGS}
 more (?:from|in|on)
 most (?:read|popular|viewed|commented|shared)
 you (?:may|might) (?:also )?(?:like|enjoy|be interested in)
 (?:read|watch|see) (?:next|also)
 what to read next
+(?:customers|people|users) (?:who|also)
 don.t miss
 recommended for you
 \w+ recommends
@@ -43,6 +50,9 @@ posted in
 mehr (?:zum thema|zu diesem thema|von|aus|zu|über)
 (?:das|dies) könnte (?:sie|dich|euch)
 auch interessant
+(?:diese|weitere) {_SACHEN} (?:solltest|sollten|könnten|dürf)
+kunden (?:kauften|haben|interessier)
+mehr {_SACHEN}
 lesen sie (?:auch|mehr)
 (?:\d+|keine) kommentare?
 (?:schreib|hinterlass)\w* (?:sie |uns )?(?:einen |ihren |deinen )?kommentar
@@ -59,7 +69,8 @@ sur le même (?:sujet|thème)
 (?:laisser|ajouter) un commentaire
 à propos de l.auteur
 les plus lus
-vous aimerez
+vous (?:aimerez|pourriez)
+(?:autres|nos|les) (?:derni(?:ers|ères) )?{_CHOSES} (?:de|du|sur|récents)
 
 {_COSAS} relacionad[oa]s
 te puede interesar
@@ -69,8 +80,8 @@ deja (?:un|tu)
 sobre el autor
 leia (?:também|mais)
 
-articoli correlati
-leggi anche
+(?:articoli|notizie|post) (?:correlat[ie]|simili|recenti)
+(?:leggi|potrebbe|ti potrebbe) (?:anche|interessar\w*)
 \d+ commenti
 gerelateerde \w+
 lees ook
@@ -128,6 +139,12 @@ tags?|tagged(?: (?:as|with))?|labels?|(?:related )?topics?|keywords?|categor(?:y
 |étiquettes?|mots[- ]clés|catégories?|publié (?:le|par|dans)|etiquetas|categorías?|publicado (?:en|por|el)
 |categorie|теги|рубрика|标签|標籤|分类|タグ|カテゴリー?
 """
+_DATED = r"""
+(?:first |originally |last )?(?:posted|published|updated|modified)(?: (?:on|at))?
+|(?:zuletzt )?(?:veröffentlicht|aktualisiert|erstellt|geändert)(?: am)?
+|(?:publié|mis à jour|modifié)e?(?: le)?|(?:publicado|actualizado)(?: el)?|pubblicato(?: il)?
+|gepubliceerd(?: op)?|opublikowan[oy]|опубликовано
+"""
 _COUNTED = r"""
 comments?|replies|responses?|reactions?|shares?|likes?|views?|kommentare?|antworten|reaktionen|commentaires?|réactions?
 |comentarios?|commenti|reacties|komentarz\w*|комментари\w+
@@ -150,24 +167,87 @@ _SENTENCES = r"""
 |subscribe to: .*|back to (?:overview|the .{1,30}|top)|«? ?zurück(?: zu[rm]? .{1,30})?|nach oben
 |(?:next|previous) (?:article|post|story|page)|read (?:more|next|also)\W*|weiterlesen\W*|mehr (?:lesen|erfahren)\W*
 |lire la suite\W*|leer más\W*|advertisements?\W*|anzeige|werbung|publicité|publicidad|sponsored(?: content)?
-|(?:©|\(c\)|copyright\b).*
+|(?:©|\(c\)|copyright\b).*|(?:proudly )?powered by .*|read (?:the )?(?:full|whole|entire|rest).{0,25}
+|posted by .{1,40} (?:at|on) .*|view my complete profile|(?:show|view|see|load|hide) (?:all |more )?(?:comments|replies)
+|(?:foto|photo|bild|image|picture)s?(?: ?(?:credits?|by|von|quelle|nachweis))?\s?[:：].*
+|(?:photo|image)s? (?:by|credit) .*|(?:bildquelle|bildnachweis|fotocredit|crédits? photo|crédits?)\s?[:：].*
+|(?:teilen|share|partage\w*|comparte|condividi)(?: sie)? (?:diese[nrs]?|this|cet|este|esta|questo|l) ?.{0,20}
 """
 _LINE = re.compile(
     (
-        rf"(?:•\s*)?(?:(?:{_LABELS})\s*[:：].*|\d[\d.,]*\s*(?:{_COUNTED})"
+        rf"(?:•\s*)?(?:(?:{_LABELS})\s*[:：].*|(?:{_DATED}).{{0,25}}\b(?:19|20)\d\d\b.{{0,25}}"
+        rf"|\d[\d.,]*\s*(?:{_COUNTED})"
         rf"|(?:{_REQUESTS})(?: (?:{_OBJECTS}))*\W*|{_SENTENCES})"
-    ).replace("\n", ""),
+    ).replace("\n", "")
+)
+"""Of lines in small letters: it is asked of every short line, and ignoring case takes twice the time."""
+_RIGHTS = (
+    "all rights reserved",
+    "alle rechte vorbehalten",
+    "tous droits réservés",
+    "todos los derechos",
+    "tutti i diritti",
+)
+_MAX_LINE = 100
+_FORM = r"""
+(?:your|deine|ihre) e-?mail(?:-?adresse)? (?:address )?(?:will not|won.t|wird nicht).*
+|.{0,80}(?:required fields|erforderliche felder|pflichtfelder|champs (?:obligatoires|requis)|campos obligatorios
+|campi obbligatori|verplichte velden).*
+|(?:votre|tu|su|il tuo) (?:adresse|dirección|indirizzo).{0,60}(?:ne sera pas|no será|non sarà).*
+|save my name.*|meinen? namen.{0,60}(?:speichern|browser).*|enregistrer mon nom.*
+|(?:this|diese|ce|este|questo).{0,12}(?:site|website).{0,30}akismet.*
+|(?:you must be|please|bitte|sie müssen|du musst).{0,30}(?:logged in|log ?in|sign ?in|register|angemeldet|anmelden
+|melden).{0,60}(?:comment|komment|post|reply).*
+|(?:notify me of|benachrichtig\w+ mich|prévenez-moi|avvertimi|notificarme).*
+"""
+_IS_FORM = re.compile(rf"[*\s]*(?:{_FORM.replace(chr(10), '')})")
+_COOKIES = re.compile(
+    r"\b(?:we use|uses?|using|agree|accept|consent|browser|policy|privacy|settings?|verwende\w*|nutz\w+|einsatz|setz\w+"
+    r"|utilis\w+|utiliz\w*|usa(?:mos|ndo)?|gebruik\w*|använder|bruker|używa\w*|stosuj\w+|использу\w+"
+    r"|(?:web)?(?:site|seite)s?)\b",
     re.IGNORECASE,
 )
-_RIGHTS = ("all rights reserved", "alle rechte vorbehalten", "tous droits réservés")
-_MAX_LINE = 100
+_NEWSLETTER = re.compile(
+    r"\b(?:subscribe|sign ?up|signing up|inbox|get our|join our|abonn\w+|anmeld\w+|inscri\w+|iscriv\w+|suscr\w+"
+    r"|schrijf)\b",
+    re.IGNORECASE,
+)
+_MAX_NOTICE = 350
+"""A line up to this long that asks for something is taken as a whole."""
+_MAX_NOTICES = 4
+"""A page with more words on cookies, or newsletters, is about them."""
+_BYLINE = re.compile(
+    r"(?i:by|von|par|por|di|door|av|от|text|autor|author|words)(?i: redaktion)?[:\s]+"
+    r"[A-ZÀ-ÞĀ-ŽА-Я][\w.’'-]+(?:(?:,? (?:and|und|et|y|e|en|&|von|van|de|der))? [A-ZÀ-ÞĀ-ŽА-Я][\w.’'-]*){0,5}"
+)
+_FIRST_LINES = 8
+"""A byline stands near the beginning, and is not the first line."""
+_SEPARATED = re.compile(r"\s*[|·•]\s*")
 
 
 def without_captions(text: str) -> str:
     """A text without the short lines that belong to the page and not to its text: "Tags: a, b", "71 comments"."""
-    kept = [line for line in text.split("\n") if len(line) > _MAX_LINE or not _LINE.fullmatch(line.strip())]
+    lines = text.split("\n")
+    kept = [line for line in lines if len(line) > _MAX_LINE or not line or not _is_caption(line.strip().lower())]
+    for place, line in enumerate(kept[:_FIRST_LINES]):
+        if place and len(line) < _MAX_LINE and _BYLINE.fullmatch(line.strip()):
+            del kept[place]
+            break
     small = text.lower()
     for phrase in _RIGHTS:
         if phrase in small:
             kept = [line for line in kept if len(line) > _MAX_LINE or phrase not in line.lower()]
+    for word, request in (("cookie", _COOKIES), ("newsletter", _NEWSLETTER)):
+        if 0 < small.count(word) <= _MAX_NOTICES:
+            kept = [
+                line for line in kept if len(line) > _MAX_NOTICE or word not in line.lower() or not request.search(line)
+            ]
     return "\n".join(kept)
+
+
+def _is_caption(line: str) -> bool:
+    """Whether a line, in small letters, is one."""
+    if _LINE.fullmatch(line) or _IS_FORM.fullmatch(line):
+        return True
+    parts = _SEPARATED.split(line) if "|" in line or "·" in line else ()
+    return any(part and _LINE.fullmatch(part) for part in parts)

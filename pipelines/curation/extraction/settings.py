@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-VERSION = 3
+VERSION = 4
 """Part of the hash of the stage that extracts: raise it when the same record gives another text."""
 
 MAX_NESTING = 512

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from pathlib import Path
 import time
 
 import pytest
@@ -129,6 +130,15 @@ def test_a_child_that_died_between_groups_is_replaced(extractor: Extractor):
     assert [found.text for _, found in extractor([page("<p>two</p>")])] == ["two"]
 
 
+def test_a_child_gives_the_same_text(extractor: Extractor):
+    links = "<ul>" + "<li><a href=x>elsewhere</a></li>" * 9 + "</ul>"
+    article = "<h1>The head line</h1>" + "<p>A sentence of a text is this. <a href=x>And a link.</a></p>" * 20
+    html = f"<title>The head line</title>{links}<div class=a>{article}</div><div class=sidebar>{links}</div>"
+    found = next(answer for _, answer in extractor([page(html)]))
+    assert found == page_text(html, None, None, DEFAULT)
+    assert found.text.startswith("The head line")
+
+
 def test_a_child_ends_with_its_worker(extractor: Extractor):
     list(extractor([page("<p>one</p>")]))
     child = extractor._child
@@ -142,11 +152,17 @@ def test_lone_surrogates_and_nuls_do_not_reach_the_text(extractor: Extractor):
     assert [found.text for _, found in extractor([raw])] == ["ab\ufffdc"]
 
 
-def test_a_missing_engine_says_how_to_install_it():
-    try:
-        import trafilatura  # noqa: F401
-    except ImportError:
-        with pytest.raises(RuntimeError, match=r"pip install 'groundwork\[quality\]'"):
-            list(Extractor(ExtractionSettings(engine="trafilatura"))([page("<p>x</p>")]))
-    else:
-        assert next(iter(Extractor(ExtractionSettings(engine="trafilatura"))([page(PAGE)])))[1].text
+def test_a_missing_engine_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    (tmp_path / "trafilatura.py").write_text("raise ImportError('not here')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(RuntimeError, match=r"pip install 'groundwork\[quality\]'"):
+        list(Extractor(ExtractionSettings(engine="trafilatura"))([page("<p>x</p>")]))
+
+
+@pytest.mark.extra
+def test_trafilatura_gives_the_text_in_a_child_too():
+    trafilatura = Extractor(ExtractionSettings(engine="trafilatura"))
+    article = "<article>" + "<p>A sentence of a text, which is long enough to be one.</p>" * 9 + "</article>"
+    found = next(answer for _, answer in trafilatura([page(f"<html><body>{article}</body></html>")]))
+    trafilatura.close()
+    assert found.text.startswith("A sentence of a text")

@@ -106,10 +106,43 @@ def test_many_teasers_are_a_page_of_teasers():
 def test_a_column_beside_the_article_goes_and_its_lead_stays():
     column = "<div class=c2>" + "<div>Weather: 12 degrees</div>" * 5 + "</div>"
     lead = f"<div class=c3><p>What the article is about. {PROSE}</p></div>"
-    text = text_of(f"<div><div class=c1>Site</div>{lead}<div class=c4>{ARTICLE}</div>{column}</div>")
+    text = text_of(f"<div><div class=c1>Site</div>{lead}<div class=c4>{ARTICLE[22:]}</div>{column}</div>")
     assert "Weather" not in text
     assert "Site" not in text.split("\n")
     assert text.startswith("What the article is about")
+
+
+@pytest.mark.parametrize(
+    "title", ["The head line", "The head line - The site", "The site | The head-line", "What “The head line” says"]
+)
+def test_what_stands_before_the_headline_goes(title):
+    before = f"<div><h2>The site</h2><p>What we write about. {PROSE}</p></div>"
+    assert text_of(f"<div>{before}<div>{ARTICLE}</div></div>", title).startswith("The head line\n")
+
+
+def test_a_headline_within_the_text_is_not_where_it_begins():
+    text = text_of(f"<div><p>What this is about, shortly, as leads are. {PROSE}</p>{ARTICLE}</div>")
+    assert text.startswith("What this is about")
+
+
+def test_articles_that_follow_the_one_with_the_headline_go():
+    others = "".join(f"<article><h2>Another {n}</h2><p>{PROSE * 8}Other.</p></article>" for n in range(5))
+    text = text_of(f"<main><article>{ARTICLE}</article>{others}</main>")
+    assert text.count("Every sentence here") == 12
+    assert "Another" not in text
+    assert "Another 4" in text_of(f"<main>{others}</main>")
+
+
+def test_a_box_with_the_headline_is_kept_whatever_its_name_says():
+    sidebar = "<div>" + f"<p>{PROSE}</p>" * 200 + "</div>"
+    assert "The head line" in text_of(f"<div class=widget>{ARTICLE}</div><div class=sidebar>{sidebar}</div>")
+
+
+def test_comments_longer_than_the_article_go():
+    comments = "".join(f"<li><p>{PROSE * 3}TAKEOUT</p></li>" for _ in range(40))
+    text = text_of(f"<div>{ARTICLE}<h2 id=comments>40 Comments</h2><ol id=commentlist>{comments}</ol></div>")
+    assert "TAKEOUT" not in text
+    assert text.count("Every sentence here") == 12
 
 
 def test_a_heading_that_is_the_title_is_kept_from_a_box_that_goes():
@@ -167,8 +200,29 @@ def test_captions():
         "© 2020 Them",
         "Them. All rights reserved.",
         "Shares fell.",
+        "By Jane Doe and John O’Neill",
+        "Jane Doe | June 3rd, 2019 | 7 comments",
+        "Veröffentlicht am 3. Juni 2019",
+        "Photo: Jane Doe",
+        "Your email address will not be published. Required fields are marked *",
+        "This website uses cookies to offer you the best experience.",
+        "Subscribe to our newsletter for more of this.",
     ]
     assert without_captions("\n".join(lines)) == "A text.\n\nShares fell."
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "By Design\n\nA text.",
+        "Bake the cookies for 12 minutes.",
+        "\n".join(["Cookies are used by a site to know its users."] * 5),
+        "Published in 1999 was a book of his. It was good.",
+        "The newsletter was founded in 1950.",
+    ],
+)
+def test_lines_that_are_no_captions_stay(text):
+    assert without_captions(text) == text
 
 
 HOSTILE = {
