@@ -2,8 +2,8 @@
 
 import os
 import signal
-from pathlib import Path
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
