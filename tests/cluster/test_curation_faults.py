@@ -121,11 +121,12 @@ def kill_all(job: subprocess.Popen, seen: list[psutil.Process]) -> None:
 CASES = [
     pytest.param("worker", 3),
     pytest.param("raylet", 3),
-    pytest.param("driver", 3),
     *[
         pytest.param(what, moment, marks=pytest.mark.slow)
-        for what in ("worker", "raylet", "driver")
-        for moment in (0, 8)
+        for what, moment in [
+            ("driver", 3),
+            *((what, moment) for what in ("worker", "raylet", "driver") for moment in (0, 8)),
+        ]
     ],
 ]
 

@@ -286,6 +286,7 @@ def manifests(output: Path) -> set[Path]:
     return {path.relative_to(folder) for path in folder.rglob("*.json")}
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_an_error_and_after_more_room_the_bytes_are_the_same(small_disk: Path, calm: Path):
     output = small_disk / "out"
     full = run(calm, f"output={output}")
