@@ -89,6 +89,8 @@ def process(unit: Unit, hashes: Hashes, gauge: Gauge, place: Workspace) -> dict[
         if not begun:
             place.begin("decide", unit.name)
     conserve(f"deciding {unit.name}", position, decisions.rows, rejects.rows)
+    # A worker lives for many units, and shares its node with others.
+    pa.default_memory_pool().release_unused()
     counters = {
         "in": position,
         "documents": decisions.rows,

@@ -1,13 +1,15 @@
 """The speed of curation beside datatrove's, on the same documents in one interleaved run.
 
-    python -m tests.benchmarks.curation DIR --datatrove VENV [--rounds 3] [--json]
+    python -m tests.benchmarks.curation DIR --datatrove VENV [--trafilatura PYTHON] [--rounds 3] [--json]
 
 DIR is made by `tests.benchmarks.curation.corpora`; VENV has `datatrove==0.10.0`, `spacy`, `trafilatura`,
-`lxml_html_clean` and a `fasttext` for its numpy. Each side is one process on one CPU, every document goes through
-every rule, and rounds alternate; figures are medians of MB of input per second. The last line with `--json` holds the
-figures. `share_of_library_limit` is the part of our time that the libraries would need alone for what a pass asks of
-them: fastText on each text's first characters, resiliparse on each page; `share_of_whole_text_library_limit` with
-fastText on whole texts, as datatrove asks it. Lines "library" and "whole" of the table are not part of ours.
+`lxml_html_clean` and a `fasttext` for its numpy. PYTHON has our packages and trafilatura (`make test-extras` makes
+one), for a chain from HTML with trafilatura on both sides. Each side is one process on one CPU, every document goes
+through every rule, and rounds alternate; figures are medians of MB of input per second. The last line with `--json`
+holds the figures. `share_of_library_limit` is the part of our time that the libraries would need alone for what a
+pass asks of them: fastText on each text's first characters, resiliparse on each page;
+`share_of_whole_text_library_limit` with fastText on whole texts, as datatrove asks it.
+Lines "library" and "whole" of the table are not part of ours.
 """
 
 from __future__ import annotations
@@ -106,6 +108,8 @@ def growth(text: list[Path], folder: Path) -> dict[str, float]:
     """A whole pass over a corpus and over one ten times as large, each in a fresh process."""
     one = folder / "one.jsonl"
     head(text, one, 20_000_000)
+    # So much that the smaller corpus, too, has several batches of every kind in flight.
+    one.write_bytes(3 * one.read_bytes())
     ten = folder / "ten.jsonl"
     with ten.open("wb") as out:
         for _ in range(10):
@@ -180,6 +184,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--datatrove", type=Path, required=True, help="its virtual environment")
+    parser.add_argument("--trafilatura", type=Path, help="an interpreter with our packages and trafilatura")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", default="kernel,text,html,growth,ray", help="which parts to measure")
     parser.add_argument("--json", action="store_true")
@@ -196,21 +201,26 @@ def main() -> None:
         if "kernel" in parts:
             figures["kernel_mb_s"] = kernel_speed(text, folder)
             print(f"signals kernel: {figures['kernel_mb_s']:.0f} MB/s/core")
-        for key, sources, most in (("text", text, TEXT_BYTES), ("html", html, HTML_BYTES)):
-            if key not in parts:
+        chains = [("text", text, TEXT_BYTES, sys.executable), ("html", html, HTML_BYTES, sys.executable)]
+        if options.trafilatura:
+            chains.append(("html_trafilatura", html, HTML_BYTES // 3, str(options.trafilatura)))
+        for key, sources, most, python in chains:
+            if key.partition("_")[0] not in parts:
                 continue
             path = folder / f"{key}.jsonl"
             size = head(sources, path, most)
-            ours = Side([sys.executable, "-m", "tests.benchmarks.curation.ours", "chain", "resiliparse"], 0)
+            engine = "trafilatura" if "trafilatura" in key else "resiliparse"
+            ours = Side([python, "-m", "tests.benchmarks.curation.ours", "chain", engine], 0)
             other = Side([*theirs, model], 1)
             found = compare(key, path, size, ours, other, options.rounds)
             ours.close()
             other.close()
             figures[f"{key}_vs_datatrove"] = found["ratio"]
             figures[f"{key}_mb_s"] = found["mb_s"]
-            suffix = "" if key == "text" else "_html"
-            figures[f"share_of_library_limit{suffix}"] = found["share"]
-            figures[f"share_of_whole_text_library_limit{suffix}"] = found["share_whole"]
+            if engine == "resiliparse":
+                suffix = "" if key == "text" else "_html"
+                figures[f"share_of_library_limit{suffix}"] = found["share"]
+                figures[f"share_of_whole_text_library_limit{suffix}"] = found["share_whole"]
         if "growth" in parts:
             figures |= growth(text, folder)
         if "ray" in parts:

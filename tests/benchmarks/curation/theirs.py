@@ -85,6 +85,10 @@ def chain(language: str, model: str) -> None:
             rows = [json.loads(line) for line in file]
         seconds = {}
         if "html" in rows[0]:
+            from trafilatura.meta import reset_caches
+
+            # It remembers paragraphs, and would drop all of them when the same pages come again.
+            reset_caches()
             started = time.process_time()
             texts = [html_text(row["html"]) for row in rows]
             seconds["extraction"] = time.process_time() - started
