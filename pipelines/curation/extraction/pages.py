@@ -53,11 +53,14 @@ def _resiliparse(markup: str, main_content: bool) -> tuple[str, str | None]:
 
 
 def _trafilatura(markup: str, main_content: bool) -> tuple[str, str | None]:
+    from resiliparse.parse.html import HTMLTree
+
     trafilatura = require_trafilatura()
     if not main_content:
         return trafilatura.html2txt(markup), None
-    found = trafilatura.bare_extraction(markup, include_comments=False, with_metadata=True)
-    return (found.text or "", found.title) if found is not None else ("", None)
+    # Its own metadata take as long as the text, dates above all; `hints` has them for less.
+    title = " ".join((HTMLTree.parse(markup).title or "").split()) or None
+    return trafilatura.extract(markup, include_comments=False) or "", title
 
 
 _ENGINES = {"resiliparse": _resiliparse, "trafilatura": _trafilatura}
@@ -72,7 +75,7 @@ def require_trafilatura() -> Any:
         import trafilatura
     except ImportError as error:
         raise ImportError(
-            "extraction.engine: trafilatura is not installed: pip install 'groundwork[quality]'"
+            f"extraction.engine: trafilatura is not installed ({error}): pip install 'groundwork[quality]'"
         ) from error
     return trafilatura
 
