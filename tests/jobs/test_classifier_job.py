@@ -1,9 +1,7 @@
 """`jobs.classifier` on a local Ray, and a curation that keeps a share by the model it made."""
 
 import json
-import os
 import random
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -21,21 +19,7 @@ PLAIN = [f"word{n}" for n in range(24)]
 OWN = {"books": "century king river empire church history", "web": "login cart click cookie password account"}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def local_ray() -> Iterator[None]:
-    import ray
-
-    before = {name: os.environ.get(name) for name in ("RAY_AUTH_MODE", "RAY_ADDRESS")}
-    os.environ["RAY_AUTH_MODE"] = "disabled"
-    os.environ.pop("RAY_ADDRESS", None)
-    ray.init(num_cpus=2, include_dashboard=False, logging_level="error", log_to_driver=False)
-    yield
-    ray.shutdown()
-    for name, value in before.items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
+pytestmark = pytest.mark.usefixtures("local_ray")
 
 
 def write(path: Path, kind: str, count: int, seed: int) -> str:
