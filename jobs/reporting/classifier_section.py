@@ -11,11 +11,9 @@ _SHOWN_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
 def classifiers(summary: dict[str, Any]) -> Html | None:
-    """Every classifier of the run; a sentence where there is none, since a run needs none."""
+    """Every classifier of the run, which needs none."""
     cards = summary["classifiers"]
-    if not cards:
-        return tag("p", "No classifier was trained in this run.", class_="quiet")
-    return join(part for card in cards for part in _classifier(card))
+    return join(part for card in cards for part in _classifier(card)) if cards else None
 
 
 def _classifier(card: dict[str, Any]) -> list[Html]:

@@ -179,6 +179,7 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
     assert summary["headline"] == []
     assert "jobs/curate/funnel.json, made by jobs.curate" in page.text
     assert "Curation (jobs.curate); " in page.text
+    assert "Classifiers (jobs.classifier)" in page.text
     assert "Not made" in page.text
 
 
