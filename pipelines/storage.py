@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -100,13 +101,19 @@ def read_bytes(location: str) -> bytes:
 
 def write_bytes(location: str, data: bytes) -> None:
     """Write a file so that a reader sees all of it or none: a temporary name, then a rename."""
+    write_parts(location, [data])
+
+
+def write_parts(location: str, parts: Iterable[bytes | memoryview]) -> None:
+    """The same of bytes that come in pieces."""
     fs, path = filesystem(location)
     parent = os.path.dirname(path)
     fs.create_dir(parent, recursive=True)
     temporary = os.path.join(parent, f".tmp-{os.getpid()}-{os.path.basename(path)}")
     try:
         with fs.open_output_stream(temporary, compression=None) as stream:
-            stream.write(data)
+            for part in parts:
+                stream.write(part)
         fs.move(temporary, path)
     except BaseException as error:
         with suppress(OSError):

@@ -137,3 +137,16 @@ SPAN_SCHEMA = pa.schema(
 )
 """What a rule cut out of documents or replaced in them: `row` in the batch, `begin` and `bytes` (UTF-8) in the text
 that the rule was given, `text` what stood there (null where it must not be kept, as with private data)."""
+
+REMOVALS_SCHEMA = pa.schema(
+    [
+        ("position", pa.int64()),
+        ("stage", pa.string()),
+        ("reason", pa.string()),
+        ("score", pa.float64()),
+        ("threshold", pa.float64()),
+        ("detail", pa.string()),
+    ]
+)
+"""Documents of a unit that a stage over the whole corpus removes, ascending: their rows in the unit's documents file,
+and why. Of a duplicate `detail` is the id of the copy that stays."""

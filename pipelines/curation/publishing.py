@@ -12,7 +12,9 @@ import pyarrow.compute as pc
 import xxhash
 
 from pipelines import storage
+from pipelines.curation.decisions import Decided
 from pipelines.curation.documents import CORPUS_SCHEMA, REJECT_SCHEMA, SPANS_SCHEMA, excerpt
+from pipelines.curation.judging import Removal
 from pipelines.curation.planning import Unit
 from pipelines.curation.settings import CurationSettings
 from pipelines.curation.tables import TableWriter, batches, describe
@@ -22,23 +24,24 @@ SAMPLES_PER_REASON, SAMPLES_KEPT = 3, 10
 
 
 def publish(
-    unit: Unit, settings: CurationSettings, place: Workspace, removals: str | None, stage_hash: str
+    unit: Unit, settings: CurationSettings, place: Workspace, removals: Sequence[str], stage_hash: str
 ) -> dict[str, Any]:
     """Write a unit's corpus, rejects and spans; returns the manifest with what the funnel counts.
 
     Args:
-        removals: the location of the unit's duplicates, None if it has none.
+        removals: locations of lists of documents that stages over the whole corpus removed, rows of `REMOVALS_SCHEMA`.
     """
     place.begin("publish", unit.name)
     source = settings.sources[unit.source].name
-    kept_by: dict[int, str] = {}
-    if removals is not None:
-        for batch in batches(removals, ["position", "kept"]):
-            kept_by |= zip(batch["position"].to_pylist(), batch["kept"].to_pylist(), strict=True)
+    removed_by: dict[int, Removal] = {}
+    for location in removals:
+        for batch in batches(location):
+            for row in batch.to_pylist():
+                removed_by.setdefault(row.pop("position"), Removal(**row))
     tally = Tally(source)
-    duplicates: list[tuple[Any, ...]] = []
+    taken: list[tuple[Any, ...]] = []
     gone: set[str] = set()
-    decided = _Decided(place.decisions(unit))
+    decided = Decided(place.decisions(unit))
     position = 0
     with TableWriter(place.corpus(unit), CORPUS_SCHEMA) as corpus:
         for documents, signals in zip(batches(place.documents(unit)), batches(place.signals(unit)), strict=True):
@@ -62,12 +65,12 @@ def publish(
                 chosen["position"],
             ]
             batch = pa.record_batch(columns, schema=CORPUS_SCHEMA)
-            twice = [row for row, place_in_unit in enumerate(rows.tolist()) if place_in_unit in kept_by]
-            if twice:
-                for row in twice:
-                    duplicates.append(_duplicate(batch, row, words[row].as_py(), kept_by[int(rows[row])]))
-                    gone.add(duplicates[-1][0])
-                stays = pa.array(np.setdiff1d(np.arange(len(rows)), twice))
+            away = [row for row, place_in_unit in enumerate(rows.tolist()) if place_in_unit in removed_by]
+            if away:
+                for row in away:
+                    taken.append(_reject(batch, row, words[row].as_py(), removed_by[int(rows[row])]))
+                    gone.add(taken[-1][0])
+                stays = pa.array(np.setdiff1d(np.arange(len(rows)), away))
                 batch, words = batch.take(stays), words.take(stays)
             tally.keep(batch, words)
             corpus.write(batch)
@@ -77,8 +80,8 @@ def publish(
             for removed in batches(place.stage_rejects(stage, unit)):
                 tally.reject(removed)
                 rejects.write(removed)
-        if duplicates:
-            arrays = zip(*duplicates, strict=True)
+        if taken:
+            arrays = zip(*taken, strict=True)
             removed = pa.record_batch(
                 [pa.array(column, field.type) for column, field in zip(arrays, REJECT_SCHEMA, strict=True)],
                 schema=REJECT_SCHEMA,
@@ -95,35 +98,13 @@ def publish(
     return place.commit("publish", unit.name, stage_hash, {**counters, **files, **tally.counters()})
 
 
-class _Decided:
-    """The rows that the rules keep, ascending, with edited texts, taken piece by piece."""
-
-    def __init__(self, location: str) -> None:
-        self._batches = batches(location, ["position", "text"])
-        self._positions = np.zeros(0, np.int64)
-        self._texts = pa.array([], pa.large_string())
-
-    def until(self, end: int) -> tuple[np.ndarray, pa.Array]:
-        """Positions below `end` that were not taken yet, and their texts (null: as extracted)."""
-        while not len(self._positions) or self._positions[-1] < end:
-            batch = next(self._batches, None)
-            if batch is None:
-                break
-            self._positions = np.concatenate([self._positions, batch["position"].to_numpy()])
-            self._texts = pa.concat_arrays([self._texts, batch["text"]])
-        cut = int(np.searchsorted(self._positions, end))
-        taken = self._positions[:cut], self._texts[:cut]
-        self._positions, self._texts = self._positions[cut:], self._texts[cut:]
-        return taken
-
-
-def _duplicate(batch: pa.RecordBatch, row: int, words: float, kept: str) -> tuple[Any, ...]:
-    """A row of `REJECT_SCHEMA` for a document that has the same text as another."""
+def _reject(batch: pa.RecordBatch, row: int, words: float, why: Removal) -> tuple[Any, ...]:
+    """A row of `REJECT_SCHEMA` for a document that the rules kept."""
     value = {name: batch[name][row].as_py() for name in batch.schema.names}
     size = len(value["text"].encode())
     place = (value["language"], value["file"], value["position"])
-    why = ("exact_dedup", "duplicate_of", None, None, excerpt(value["text"]), kept, size, int(words))
-    return value["id"], value["url"], value["source"], *why, *place
+    reason = (why.stage, why.reason, why.score, why.threshold, excerpt(value["text"]), why.detail, size, int(words))
+    return value["id"], value["url"], value["source"], *reason, *place
 
 
 class Tally:
@@ -216,9 +197,6 @@ def sample_rank(name: str) -> int:
     return int(xxhash.xxh3_64_intdigest(name.encode()))
 
 
-def removals_fingerprint(place: Workspace, key: str, unit: Unit) -> tuple[str | None, str | None]:
-    """Location and fingerprint of a unit's duplicates, (None, None) if it has none."""
-    location = place.removals(key, unit)
-    if not storage.exists(location):
-        return None, None
-    return location, storage.file_fingerprint(location)
+def fingerprint(location: str) -> str | None:
+    """The fingerprint of a list of removed documents, None if there is none."""
+    return storage.file_fingerprint(location) if storage.exists(location) else None

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pyarrow as pa
 
 from pipelines import storage
-from pipelines.curation import dedup, publishing, ranking, stages
+from pipelines.curation import publishing, ranking, stages
+from pipelines.curation.dedup.stage import deduplicate
 from pipelines.curation.funnel import check, corpus_manifest, funnel
 from pipelines.curation.measuring import Gauge
+from pipelines.curation.over_units import Report, over_units
 from pipelines.curation.planning import Unit, plan
 from pipelines.curation.settings import CurationSettings
 from pipelines.curation.workspace import Hashes, Workspace
-
-Report = Callable[[float, str], None]
-"""Called with the bytes of sources that are done, and a note."""
 
 
 def curate(settings: CurationSettings, output: str, report: Report = lambda done, note: None) -> dict[str, Any]:
@@ -46,20 +44,22 @@ def curate(settings: CurationSettings, output: str, report: Report = lambda done
     process_units(hashes, place, todo, units, deciding)
     seconds["units"] = time.monotonic() - started
 
-    started = time.monotonic()
-    key = _deduplicate(settings, units, hashes, place) if settings.exact_dedup else "none"
-    seconds["dedup"] = time.monotonic() - started
+    lists: dict[str, list[str]] = {unit.name: [] for unit in units}
+    found = deduplicate(hashes, place, units, lists, report)
+    if found is not None:
+        seconds |= found.seconds
+        _add(lists, place, "dedup", found.key, units)
 
     started = time.monotonic()
-    wanted = {}
-    for unit in units:
-        location, content = publishing.removals_fingerprint(place, key, unit)
-        wanted[unit.name] = (location, hashes.publish(unit, content))
-    unpublished = [unit for unit in units if place.done("publish", unit.name, wanted[unit.name][1]) is None]
-    _over_units(
+    wanted = {
+        unit.name: hashes.publish(unit, [publishing.fingerprint(location) for location in lists[unit.name]])
+        for unit in units
+    }
+    unpublished = [unit for unit in units if place.done("publish", unit.name, wanted[unit.name]) is None]
+    over_units(
         "curate-publish",
-        _Publisher,
-        {"settings": settings, "place": place, "wanted": {unit.name: wanted[unit.name] for unit in unpublished}},
+        _publish,
+        {"settings": settings, "place": place, "wanted": wanted, "lists": lists},
         unpublished,
         unpublished,
         lambda done, note: None,
@@ -70,13 +70,14 @@ def curate(settings: CurationSettings, output: str, report: Report = lambda done
         unit.name: (
             _manifest(place, "extract", unit, hashes.extract(unit)),
             _manifest(place, "decide", unit, hashes.decide(unit)),
-            _manifest(place, "publish", unit, wanted[unit.name][1]),
+            _manifest(place, "publish", unit, wanted[unit.name]),
         )
         for unit in units
     }
     _remove_others(place, units)
     check(place, units, manifests)
     account = funnel(settings, units, manifests) | {"shares": shares}
+    account["duplicates"] = found.figures if found is not None else None
     manifest = corpus_manifest(settings, units, manifests, place)
     storage.write_json(storage.join(output, "corpus", "manifest.json"), manifest)
     done = {"processed": len(todo), "published": len(unpublished), "all": len(units)}
@@ -85,7 +86,7 @@ def curate(settings: CurationSettings, output: str, report: Report = lambda done
 
 def process_units(hashes: Hashes, place: Workspace, todo: list[Unit], units: list[Unit], report: Report) -> None:
     """Extract, measure and decide the units that are not done, of all there are."""
-    _over_units("curate-units", _Processor, {"hashes": hashes, "place": place}, todo, units, report)
+    over_units("curate-units", _Processor, {"hashes": hashes, "place": place}, todo, units, report)
 
 
 def _resolve_shares(
@@ -105,7 +106,7 @@ def _resolve_shares(
         def told(done: float, note: str, before: float = turn * total + there) -> None:
             report((before + done) / (passes + 1), f"{note}, finding what share that is")
 
-        _over_units("curate-ranks", _Ranker, {"hashes": hashes, "place": place, "numbers": numbers}, todo, own, told)
+        over_units("curate-ranks", _Ranker, {"hashes": hashes, "place": place, "numbers": numbers}, todo, own, told)
         hashes, resolved = ranking.resolve(hashes, place, units)
         found += resolved
     if found:
@@ -144,17 +145,13 @@ class _Processor:
         return pa.table({"unit": [unit.name], "bytes": [unit.bytes], "documents": [extracted["in"]]})
 
 
-class _Publisher:
+def _publish(
+    batch: pa.Table, settings: CurationSettings, place: Workspace, wanted: dict[str, str], lists: dict[str, list[str]]
+) -> pa.Table:
     """One unit a row: its corpus and rejects."""
-
-    def __init__(self, settings: CurationSettings, place: Workspace, wanted: dict[str, tuple[str | None, str]]) -> None:
-        self._settings, self._place, self._wanted = settings, place, wanted
-
-    def __call__(self, batch: pa.Table) -> pa.Table:
-        unit = Unit.from_json(batch["unit"][0].as_py())
-        removals, wanted = self._wanted[unit.name]
-        manifest = publishing.publish(unit, self._settings, self._place, removals, wanted)
-        return pa.table({"unit": [unit.name], "bytes": [unit.bytes], "documents": [manifest["documents"]]})
+    unit = Unit.from_json(batch["unit"][0].as_py())
+    manifest = publishing.publish(unit, settings, place, lists[unit.name], wanted[unit.name])
+    return pa.table({"unit": [unit.name], "bytes": [unit.bytes], "documents": [manifest["documents"]]})
 
 
 class _Counted:
@@ -176,58 +173,12 @@ def _counter() -> _Counted:
     )
 
 
-def _over_units(
-    name: str,
-    worker: type[Any],
-    arguments: dict[str, Any],
-    todo: list[Unit],
-    units: list[Unit],
-    report: Report,
-) -> None:
-    """Send units through a callable class, one CPU each, the largest first; tell of progress as they end."""
-    total = sum(unit.bytes for unit in units)
-    done = total - sum(unit.bytes for unit in todo)
-    documents = 0
-    if not todo:
-        report(done, "nothing new")
-        return
-    started = time.monotonic()
-    for finished in _rows(name, worker, arguments, sorted(todo, key=lambda unit: (-unit.bytes, unit.name))):
-        done += finished["bytes"]
-        documents += finished["documents"]
-        rate = (done - total + sum(unit.bytes for unit in todo)) / 1e6 / (time.monotonic() - started)
-        report(done, f"{documents:,} documents, {rate:.1f} MB/s")
-
-
-def _rows(name: str, worker: type[Any], arguments: dict[str, Any], units: list[Unit]) -> Iterator[dict[str, Any]]:
-    import ray
-    from ray.data import ActorPoolStrategy
-
-    rows = [{"unit": unit.to_json()} for unit in units]
-    # As many workers as there are CPUs now; an autoscaling cluster is asked for more while units wait.
-    first = max(1, min(len(units), int(ray.cluster_resources().get("CPU", 1))))
-    dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
-        worker,
-        fn_constructor_kwargs=arguments,
-        batch_size=1,
-        batch_format="pyarrow",
-        num_cpus=1,
-        compute=ActorPoolStrategy(min_size=1, initial_size=first, max_size=len(units)),
-    )
-    dataset.set_name(name)
-    yield from dataset.iter_rows()
-
-
-def _deduplicate(settings: CurationSettings, units: list[Unit], hashes: Hashes, place: Workspace) -> str:
-    """Find duplicates unless these very decisions have been compared before; returns the name of the lists."""
-    key = storage.fingerprint(["dedup", {unit.name: hashes.decide(unit) for unit in units}])
-    if place.done("dedup", "all", key) is None:
-        documents = sum(_manifest(place, "decide", unit, hashes.decide(unit))["documents"] for unit in units)
-        place.begin("dedup", "all")
-        storage.remove(storage.join(place.work, "duplicates"))
-        found = dedup.find_duplicates(units, documents, place, key)
-        place.commit("dedup", "all", key, {"documents": documents, "duplicates": found})
-    return key
+def _add(lists: dict[str, list[str]], place: Workspace, stage: str, key: str, units: list[Unit]) -> None:
+    """The lists of removed documents that a stage over the whole corpus left."""
+    for unit in units:
+        location = place.removals(stage, key, unit)
+        if storage.exists(location):
+            lists[unit.name].append(location)
 
 
 def _manifest(place: Workspace, stage: str, unit: Unit, wanted: str) -> dict[str, Any]:

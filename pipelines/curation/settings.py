@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
+from pipelines.curation.dedup.settings import DuplicateSettings
 from pipelines.curation.extraction import ExtractionSettings
 from pipelines.curation.language import LanguageSettings
 from pipelines.curation.languages import BUILT_IN
@@ -28,7 +30,7 @@ class CurationSettings(BaseModel, extra="forbid", frozen=True):
     languages: Location | None = Field(
         default=None, description="a JSON file: language -> its stop words and thresholds; none: the built-in one"
     )
-    exact_dedup: bool = Field(default=True, description="of documents with the same text, keep the smallest id")
+    dedup: DuplicateSettings = Field(default=DuplicateSettings(), description="documents that are there twice")
     unit_bytes: int = Field(
         default=64_000_000, ge=1, description="files are put together, or cut, to units of work of about this size"
     )
@@ -52,6 +54,19 @@ class CurationSettings(BaseModel, extra="forbid", frozen=True):
                         raise ValueError(f"two rules measure {name} with different models; give one another `name`")
         return self
 
+    @model_validator(mode="after")
+    def _preferences_are_measured(self) -> CurationSettings:
+        known = {"length", "date", "language_score"}
+        for source in self.sources:
+            groups, scorers = self.measured(source)
+            known.update(scorers, *(GROUPS[group] for group in groups))
+        for one in self.dedup.prefer:
+            if one.by not in known:
+                near = difflib.get_close_matches(one.by, known, 3)
+                hint = f"; did you mean {' or '.join(near)}?" if near else ""
+                raise ValueError(f"dedup.prefer: nothing measures {one.by!r}{hint}")
+        return self
+
     def rules_of(self, source: AnySource) -> Rules:
         """The rules that judge a source's documents."""
         return self.rules if source.rules is None else source.rules
@@ -61,7 +76,7 @@ class CurationSettings(BaseModel, extra="forbid", frozen=True):
         names = ["read", "extraction", "language"]
         for source in self.sources:
             names += [rule.rule for rule in self.rules_of(source) if rule.rule not in names]
-        return [*names, "exact_dedup"]
+        return [*names, "exact_dedup", "near_dedup"]
 
     def measured(self, source: AnySource) -> tuple[list[str], dict[str, tuple[str, Callable[[], Scorer]]]]:
         """Groups of signals and models' scores to measure for a source: ours always, others where a rule reads them."""
@@ -70,6 +85,7 @@ class CurationSettings(BaseModel, extra="forbid", frozen=True):
         for rule in self.rules_of(source):
             scorers |= rule.scorers()
             needed |= rule.needs()
+        needed.update(one.by for one in self.dedup.prefer)
         groups = [name for name, members in GROUPS.items() if name == "text" or needed.intersection(members)]
         return groups, scorers
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipelines.curation import extraction
@@ -28,20 +27,14 @@ from pipelines.curation.documents import (
     storable,
 )
 from pipelines.curation.judging import Judgement, Removal, judge
-from pipelines.curation.keys import text_keys
 from pipelines.curation.measuring import Gauge
 from pipelines.curation.planning import Unit
 from pipelines.curation.rules.base import Batch
 from pipelines.curation.tables import BATCH_CHARACTERS, BATCH_ROWS, TableWriter, batches
 from pipelines.curation.workspace import Hashes, Workspace
 
-DECISIONS_SCHEMA = pa.schema(
-    [("position", pa.int64()), ("id", pa.string()), ("key", pa.binary(16)), ("text", pa.large_string())]
-)
-"""The documents that the rules keep: their row in the documents file, key of their text, and edited text or null."""
-
-REMOVALS_SCHEMA = pa.schema([("unit", pa.string()), ("position", pa.int64()), ("kept", pa.string())])
-"""Duplicates: the document at a unit's position goes, `kept` has the same text."""
+DECISIONS_SCHEMA = pa.schema([("position", pa.int64()), ("id", pa.string()), ("text", pa.large_string())])
+"""The documents that the rules keep: their row in the documents file, and edited text or null."""
 
 
 class ConservationError(Exception):
@@ -247,13 +240,10 @@ def _for_rules(documents: pa.RecordBatch, signals: pa.RecordBatch) -> tuple[Batc
 
 
 def _decisions(batch: Batch, stays: NDArray[np.int64], verdict: Judgement, position: int) -> pa.RecordBatch:
-    edits = pa.array([verdict.texts.get(row) for row in stays.tolist()], pa.large_string())
-    texts = pc.coalesce(edits, batch.text.take(pa.array(stays)))
     columns = [
         pa.array(stays + position),
         pa.array([batch.id[row] for row in stays], pa.string()),
-        pa.array(text_keys(texts), pa.binary(16)),
-        edits,
+        pa.array([verdict.texts.get(row) for row in stays.tolist()], pa.large_string()),
     ]
     return pa.record_batch(columns, schema=DECISIONS_SCHEMA)
 

@@ -14,13 +14,14 @@ from typing import Any
 import pyarrow.fs as pafs
 
 from pipelines import storage
-from pipelines.curation import extraction, keys, language, signals
+from pipelines.curation import extraction, keys, language, signals, words
+from pipelines.curation.dedup import minhash
 from pipelines.curation.planning import Unit
 from pipelines.curation.settings import CurationSettings
 from pipelines.curation.tables import TEMPORARY
 
-STAGES = ("extract", "measure", "rank", "decide", "dedup", "publish")
-LAYOUT_VERSION = 2
+STAGES = ("extract", "measure", "rank", "decide", "decontaminate", "sign", "dedup", "lines", "publish")
+LAYOUT_VERSION = 3
 """Part of every stage's hash: raise it when the stages' files change their form."""
 
 
@@ -60,7 +61,15 @@ class Hashes:
 
     def decide(self, unit: Unit) -> str:
         """The language decision, the rules and the keys."""
-        return storage.fingerprint(["decide", self.measure(unit), self._judged(unit), keys.VERSION])
+        return storage.fingerprint(["decide", self.measure(unit), self._judged(unit)])
+
+    def sign(self, unit: Unit, removed: str | None) -> str:
+        """What documents are compared by; `removed` is the fingerprint of those that are gone before."""
+        near = self.settings.dedup.near
+        compared = near.signing() if near is not None else None
+        return storage.fingerprint(
+            ["sign", self.decide(unit), removed, keys.VERSION, words.VERSION, minhash.VERSION, compared]
+        )
 
     def _judged(self, unit: Unit, most: int | None = None) -> list[Any]:
         """What the first rules, or all, judge by."""
@@ -68,8 +77,8 @@ class Hashes:
         judged = [[rule.version, rule.model_dump(mode="json")] for rule in rules]
         return [self.settings.language.deciding(), judged, self._files("decide")]
 
-    def publish(self, unit: Unit, removals: str | None) -> str:
-        """The outputs; `removals` is the fingerprint of the unit's list of duplicates."""
+    def publish(self, unit: Unit, removals: list[str | None]) -> str:
+        """The outputs; `removals` are the fingerprints of the unit's lists of removed documents, None for no list."""
         return storage.fingerprint(["publish", self.decide(unit), removals])
 
     def _files(self, stage: str) -> list[str]:
@@ -101,7 +110,7 @@ class Workspace:
         return storage.join(self.work, "ranks", f"{unit.name}-{number}.parquet")
 
     def decisions(self, unit: Unit) -> str:
-        """Position, key and edited text of the documents that the rules keep."""
+        """Position, id and edited text of the documents that the rules keep."""
         return storage.join(self.work, "decisions", f"{unit.name}.parquet")
 
     def stage_spans(self, unit: Unit) -> str:
@@ -112,9 +121,17 @@ class Workspace:
         """What a stage removed."""
         return storage.join(self.work, f"rejects-{stage}", f"{unit.name}.parquet")
 
-    def removals(self, key: str, unit: Unit) -> str:
-        """A unit's duplicates; `key` is the hash of the whole deduplication. No file: none."""
-        return storage.join(self.work, "duplicates", key, f"{unit.name}.parquet")
+    def keys(self, unit: Unit) -> str:
+        """What these documents are compared by."""
+        return storage.join(self.work, "keys", unit.name)
+
+    def duplicates(self, key: str) -> str:
+        """The files of a comparison of the whole corpus; `key` is the hash of all that it depends on."""
+        return storage.join(self.work, "duplicates", key)
+
+    def removals(self, stage: str, key: str, unit: Unit) -> str:
+        """A unit's documents that a stage over the whole corpus removes. No file: none."""
+        return storage.join(self.work, f"removed-{stage}", key, f"{unit.name}.parquet")
 
     def corpus(self, unit: Unit) -> str:
         """The unit's part of the corpus."""

@@ -88,7 +88,7 @@ def _a_share_of_a_source_is_kept(model: str, tmp_path: Path, capsys: pytest.Capt
     rule = {"rule": "classifier", "model": model, "label": "books", "keep_fraction": 0.2}
     source = {"kind": "jsonl", "name": "raw", "paths": [str(tmp_path / "raw")], "language": "en", "rules": [rule]}
     # The source's language is known: nothing is identified, and any fastText model will do for it.
-    settings = {"language": {"model": model}, "sources": [source], "unit_bytes": 20000, "exact_dedup": False}
+    settings = {"language": {"model": model}, "sources": [source], "unit_bytes": 20000, "dedup": {"exact": False}}
     recipe = tmp_path / "curate.yaml"
     recipe.write_text(yaml.safe_dump({"name": "curate", "output": str(tmp_path / "curated"), **settings}))
     assert main(curate.JOB, [str(recipe)]) == 0

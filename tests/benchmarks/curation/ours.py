@@ -157,7 +157,7 @@ def whole_pass(path: str, output: str) -> dict[str, float]:
     started = time.perf_counter()
     for unit in units:
         stages.process(unit, hashes, gauge, place)
-        publishing.publish(unit, settings, place, None, hashes.publish(unit, None))
+        publishing.publish(unit, settings, place, [], hashes.publish(unit, []))
     seconds = time.perf_counter() - started
     return {"seconds": seconds, "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0}
 

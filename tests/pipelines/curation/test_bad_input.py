@@ -46,7 +46,7 @@ class Curated:
         self.came = 0
         for unit in plan(settings):
             stages.process(unit, hashes, gauge, place)
-            published = publishing.publish(unit, settings, place, None, hashes.publish(unit, None))
+            published = publishing.publish(unit, settings, place, [], hashes.publish(unit, []))
             came = place.done("extract", unit.name, hashes.extract(unit))["in"]
             assert came == published["documents"] + published["rejects"]
             self.came += came

@@ -10,10 +10,12 @@ import yaml
 
 from jobs.curate import JOB, CurateRecipe
 from jobs.job import main
-from pipelines.curation import dedup, explain, languages
+from pipelines.curation import explain, languages
+from pipelines.curation.dedup import run as dedup_run
+from pipelines.curation.dedup.exchange import Scale
 from pipelines.curation.planning import plan
 from pipelines.curation.run import curate
-from pipelines.curation.workspace import Hashes, Workspace
+from pipelines.curation.workspace import Hashes
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 
@@ -83,16 +85,19 @@ def test_a_run_its_account_and_its_resumption(settings, tmp_path: Path, monkeypa
     back = curate(settings, str(output))
     assert (back["funnel"], contents(output)) == (funnel, whole)
     _explains(output)
-    _many_buckets_find_what_one_finds(settings, output, monkeypatch)
+    _many_tasks_find_what_one_finds(settings, output, monkeypatch)
 
 
-def _many_buckets_find_what_one_finds(settings, output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    place, lists = Workspace(str(output)), sorted((output / "work" / "curate" / "duplicates").rglob("*.parquet"))
+def _many_tasks_find_what_one_finds(settings, output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lists = {path: path.read_bytes() for path in (output / "work" / "curate" / "removed-dedup").rglob("*.parquet")}
     assert len(lists) == 2
-    monkeypatch.setattr(dedup, "KEYS_A_BUCKET", 3)
-    assert dedup.find_duplicates(plan(settings), 44, place, "many") == 6
-    for path in lists:
-        assert Path(place.work, "duplicates", "many", path.name).read_bytes() == path.read_bytes()
+    whole = contents(output)
+    monkeypatch.setattr(dedup_run, "HERE", 0)
+    monkeypatch.setattr(Scale, "of", lambda documents: Scale(5, 4))
+    (output / "work" / "curate" / "manifests" / "dedup" / "all.json").unlink()
+    curate(settings, str(output))
+    assert {path: path.read_bytes() for path in lists} == lists
+    assert contents(output) == whole
 
 
 def _explains(output: Path) -> None:

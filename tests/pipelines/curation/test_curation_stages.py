@@ -43,7 +43,7 @@ class Bench:
         return self.place.done("extract", unit.name, self.hashes.extract(unit))
 
     def publish(self, unit):
-        return publishing.publish(unit, self.settings, self.place, None, self.hashes.publish(unit, None))
+        return publishing.publish(unit, self.settings, self.place, [], self.hashes.publish(unit, []))
 
     def all(self):
         done = [(unit, self.process(unit), self.publish(unit)) for unit in self.units]
@@ -141,7 +141,7 @@ def test_beginning_a_stage_voids_it_and_all_that_follows(bench: Bench):
         "extract": bench.hashes.extract(unit),
         "measure": bench.hashes.measure(unit),
         "decide": bench.hashes.decide(unit),
-        "publish": bench.hashes.publish(unit, None),
+        "publish": bench.hashes.publish(unit, []),
     }
 
     def done() -> list[str]:

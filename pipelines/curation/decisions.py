@@ -1,0 +1,57 @@
+"""Reading what the rules decided about a unit beside its documents."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from pipelines.curation.tables import batches
+
+
+class Decided:
+    """The rows that the rules keep, ascending, with edited texts, taken piece by piece."""
+
+    def __init__(self, location: str) -> None:
+        self._batches = batches(location, ["position", "text"])
+        self._positions = np.zeros(0, np.int64)
+        self._texts = pa.array([], pa.large_string())
+
+    def until(self, end: int) -> tuple[NDArray[np.int64], pa.Array]:
+        """Positions below `end` that were not taken yet, and their texts (null: as extracted)."""
+        while not len(self._positions) or self._positions[-1] < end:
+            batch = next(self._batches, None)
+            if batch is None:
+                break
+            self._positions = np.concatenate([self._positions, batch["position"].to_numpy()])
+            self._texts = pa.concat_arrays([self._texts, batch["text"]])
+        cut = int(np.searchsorted(self._positions, end))
+        taken = self._positions[:cut], self._texts[:cut]
+        self._positions, self._texts = self._positions[cut:], self._texts[cut:]
+        return taken
+
+
+def survivors(
+    documents: str, decisions: str, removed: NDArray[np.int64]
+) -> Iterator[tuple[NDArray, pa.LargeStringArray]]:
+    """Positions and texts of the documents of a unit that are left, in batches.
+
+    Args:
+        documents: location of the documents as extracted.
+        decisions: location of the rules' decisions on them.
+        removed: positions of those that a later stage removed.
+    """
+    position = 0
+    decided = Decided(decisions)
+    for batch in batches(documents, ["text"]):
+        positions, edits = decided.until(position + batch.num_rows)
+        texts = pc.coalesce(edits, batch["text"].take(pa.array(positions - position)))
+        stays = ~np.isin(positions, removed)
+        if not stays.all():
+            positions, texts = positions[stays], texts.filter(pa.array(stays))
+        position += batch.num_rows
+        if len(positions):
+            yield positions, texts

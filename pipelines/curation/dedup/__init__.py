@@ -1,0 +1,1 @@
+"""Duplicates: exact, near, and of lines, over a whole corpus."""

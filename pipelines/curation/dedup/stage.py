@@ -1,0 +1,116 @@
+"""Deduplication as a stage of a curation: signatures of every unit, one comparison of all, a list for each unit."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from pipelines import storage
+from pipelines.curation.decisions import survivors
+from pipelines.curation.dedup import run
+from pipelines.curation.dedup.comparison import Comparison
+from pipelines.curation.dedup.exchange import Scale
+from pipelines.curation.dedup.index import Index
+from pipelines.curation.dedup.signing import sign
+from pipelines.curation.over_units import Report, over_units
+from pipelines.curation.planning import Unit
+from pipelines.curation.tables import batches
+from pipelines.curation.workspace import Hashes, Workspace
+
+VERSION = 1
+"""Part of the hash of a comparison: raise it when other documents become duplicates."""
+
+Lists = Mapping[str, Sequence[str]]
+"""Unit name -> locations of lists of documents that stages before removed."""
+
+
+class Deduplicated(NamedTuple):
+    """What the stage came to."""
+
+    key: str
+    """Names the lists: `Workspace.removals("dedup", key, unit)`."""
+    figures: dict[str, Any]
+    """For the report."""
+    seconds: dict[str, float]
+
+
+def deduplicate(
+    hashes: Hashes, place: Workspace, units: Sequence[Unit], removed: Lists, report: Report
+) -> Deduplicated | None:
+    """Find duplicates unless these very documents have been compared before. None where the settings ask for nothing.
+
+    Raises:
+        FileNotFoundError: there is no index of a corpus to compare against.
+        ValueError: there is one that cannot be compared.
+    """
+    settings = hashes.settings.dedup
+    if not settings.exact and settings.near is None:
+        return None
+    earlier = tuple(Index.open(output, settings.near, settings.exact) for output in settings.against)
+    started = time.monotonic()
+    signs = {unit.name: hashes.sign(unit, _content(removed[unit.name])) for unit in units}
+    todo = [unit for unit in units if place.done("sign", unit.name, signs[unit.name]) is None]
+    arguments = {"hashes": hashes, "place": place, "signs": signs, "removed": removed}
+    over_units("curate-signatures", _sign, arguments, todo, list(units), report)
+    seconds = {"signatures": time.monotonic() - started}
+
+    started = time.monotonic()
+    named = sorted(units, key=lambda unit: unit.name)
+    against = [[index.location, index.values["directory"]] for index in earlier]
+    key = storage.fingerprint(["dedup", VERSION, settings.model_dump(mode="json"), signs, against])
+    done = place.done("dedup", "all", key)
+    if done is None:
+        place.begin("dedup", "all")
+        _remove_others(place, key)
+        counts = tuple(_documents(place, unit, signs[unit.name]) for unit in named)
+        comparison = Comparison(place, key, settings, tuple(named), counts, earlier, Scale.of(sum(counts)))
+        total = float(sum(unit.bytes for unit in units))
+        figures = run.compare(comparison, lambda note: report(total, f"duplicates: {note}"))
+        done = place.commit("dedup", "all", key, figures)
+    storage.remove(place.duplicates(key))
+    seconds["dedup"] = time.monotonic() - started
+    figures = {name: value for name, value in done.items() if name not in ("stage", "unit", "settings", "seconds")}
+    seconds |= {f"dedup/{name}": value for name, value in done["seconds"].items()}
+    return Deduplicated(key, figures, seconds)
+
+
+def removed_positions(locations: Sequence[str]) -> np.ndarray:
+    """Positions in lists of removed documents, int64."""
+    parts = [batch["position"].to_numpy() for location in locations for batch in batches(location, ["position"])]
+    return np.concatenate([np.zeros(0, np.int64), *parts])
+
+
+def _content(locations: Sequence[str]) -> str | None:
+    return storage.fingerprint([storage.file_fingerprint(location) for location in locations]) if locations else None
+
+
+def _documents(place: Workspace, unit: Unit, wanted: str) -> int:
+    manifest = place.done("sign", unit.name, wanted)
+    if manifest is None:
+        raise RuntimeError(f"{unit.name}: its signatures are not there; run it again")
+    return int(manifest["documents"])
+
+
+def _remove_others(place: Workspace, key: str) -> None:
+    """What comparisons of other keys left."""
+    for folder in ("duplicates", "removed-dedup"):
+        home = storage.join(place.work, folder)
+        for location in storage.expand(home):
+            other = location.removeprefix(home).lstrip("/").split("/")[0]
+            if other != key and storage.exists(storage.join(home, other)):
+                storage.remove(storage.join(home, other))
+
+
+def _sign(batch: pa.Table, hashes: Hashes, place: Workspace, signs: dict[str, str], removed: Lists) -> pa.Table:
+    """One unit a row: what its documents are compared by."""
+    unit = Unit.from_json(batch["unit"][0].as_py())
+    place.begin("sign", unit.name)
+    texts = survivors(place.documents(unit), place.decisions(unit), removed_positions(removed[unit.name]))
+    count = sign(texts, hashes.settings.dedup.near, place.keys(unit))
+    pa.default_memory_pool().release_unused()
+    place.commit("sign", unit.name, signs[unit.name], {"documents": count})
+    return pa.table({"unit": [unit.name], "bytes": [unit.bytes], "documents": [count]})
