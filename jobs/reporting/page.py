@@ -6,7 +6,14 @@ from collections.abc import Callable, Collection
 from importlib import resources
 from typing import Any
 
-from jobs.reporting import audit_sections, classifier_section, data_sections, model_sections, run_sections
+from jobs.reporting import (
+    audit_sections,
+    classifier_section,
+    data_sections,
+    duplicates_section,
+    model_sections,
+    run_sections,
+)
 from jobs.reporting.markup import Html, join, tag
 
 Section = Callable[[dict[str, Any]], Html | None]
@@ -15,6 +22,7 @@ SECTIONS: dict[str, tuple[str, Section, str]] = {
     "sources": ("Sources", data_sections.sources, "jobs.fetch"),
     "curation": ("Curation", data_sections.curation, "jobs.curate"),
     "samples": ("Kept and removed", data_sections.samples, "jobs.curate"),
+    "duplicates": ("Duplicates", duplicates_section.duplicates, "jobs.curate"),
     "audit": ("Safety and bias", audit_sections.audit, "jobs.audit"),
     "classifiers": ("Classifiers", classifier_section.classifiers, "jobs.classifier"),
     "tokens": ("Tokens", data_sections.tokens, "jobs.tokenize"),

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pipelines.curation.tables import batches
+from pipelines.curation.tables import batches, groups_with
 
 
 class Decided:
@@ -55,3 +55,17 @@ def survivors(
         position += batch.num_rows
         if len(positions):
             yield positions, texts
+
+
+def texts_at(documents: str, decisions: str, positions: list[int]) -> dict[int, str]:
+    """Texts of some documents of a unit, as the rules left them, by their positions."""
+    found: dict[int, str] = {}
+    for base, batch in groups_with(documents, ["text"], positions):
+        for position in positions:
+            if base <= position < base + batch.num_rows:
+                found[position] = batch["text"][position - base].as_py()
+    wanted = pa.array(positions, pa.int64())
+    for batch in batches(decisions, ["position", "text"]):
+        edited = batch.filter(pc.and_(pc.is_in(batch["position"], wanted), batch["text"].is_valid()))
+        found |= zip(edited["position"].to_pylist(), edited["text"].to_pylist(), strict=True)
+    return found

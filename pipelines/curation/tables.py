@@ -99,6 +99,19 @@ def batches(location: str, columns: list[str] | None = None) -> Iterator[pa.Reco
             yield from rows.to_batches()
 
 
+def groups_with(location: str, columns: list[str], rows: Sequence[int]) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """The row groups of a Parquet file that hold any of some rows: (number of its first row, the rows)."""
+    fs, path = storage.filesystem(location)
+    with pq.ParquetFile(path, filesystem=fs) as table:
+        base = 0
+        for group in range(table.metadata.num_row_groups):
+            size = table.metadata.row_group(group).num_rows
+            if any(base <= row < base + size for row in rows):
+                whole = table.read_row_group(group, columns=columns, use_threads=False).combine_chunks()
+                yield base, whole.to_batches()[0]
+            base += size
+
+
 def row_count(location: str) -> int:
     """Rows of a Parquet file, from its footer."""
     fs, path = storage.filesystem(location)

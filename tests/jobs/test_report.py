@@ -48,6 +48,17 @@ def run(tmp_path: Path) -> Path:
             "flips_moved": 0.1,
             "flips": [{"stage": "rules", "reason": "too_few_words", "looser": 11, "stricter": 13}],
             "samples": {"kept": [sample], "rejected": [rejected]},
+            "duplicates": {
+                "documents": 1100,
+                "removed": 100,
+                "clusters": 55,
+                "sizes": {"2": 50, "4": 5},
+                "largest": [{"documents": 6, "kept": "web/1"}],
+                "pairs": [
+                    {"stage": "near_dedup", "removed": "web/2", "kept": "web/1", "score": 0.9, "texts": [EVIL, EVIL]},
+                    {"stage": "exact_dedup", "removed": "web/3", "kept": "old/1", "score": None, "texts": ["a", None]},
+                ],
+            },
         },
     )
     counts = {"documents": 990, "tokens": 765432, "bytes": 2000000}
@@ -151,7 +162,7 @@ def test_the_style_asks_no_network(run: Path) -> None:
 
 
 def test_texts_of_the_corpus_are_shown_as_texts(page: Page) -> None:
-    assert page.text.count(EVIL) == 3  # kept, removed, generated
+    assert page.text.count(EVIL) == 5  # kept, removed, a pair of duplicates, generated
 
 
 def test_a_blocked_continuation_is_marked_and_not_shown(run: Path) -> None:

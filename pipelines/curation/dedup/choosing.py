@@ -102,9 +102,11 @@ def choose(members: pa.Table, prefer: tuple[Preference, ...], sketched: int, nea
         for size, name in zip(sizes.tolist(), ordered["id"].take(pa.array(begins)).to_pylist(), strict=True)
     ]
     pairs = [
-        {"stage": s, "removed": one, "kept": two, "score": value}
-        for s, one, two, value in zip(
-            *(stage.tolist(), loser["id"].to_pylist(), winner["id"].to_pylist(), score.to_pylist()), strict=True
+        {"stage": s, "removed": one, "kept": two, "score": value, "nodes": nodes}
+        for s, one, two, value, *nodes in zip(
+            *(stage.tolist(), loser["id"].to_pylist(), winner["id"].to_pylist(), score.to_pylist()),
+            *(loser["node"].to_pylist(), winner["node"].to_pylist()),
+            strict=True,
         )
     ]
     return Chosen(losers, figures_of(clusters, pairs))
@@ -117,7 +119,10 @@ def _numbers(sketches: pa.ChunkedArray) -> np.ndarray:
 
 
 def figures_of(clusters: list[dict[str, Any]], pairs: list[dict[str, Any]]) -> dict[str, Any]:
-    """Sizes of clusters (by powers of two), the largest, and pairs drawn by the hash of an id, of each stage."""
+    """Sizes of clusters (by powers of two), the largest, and pairs drawn by the hash of an id, of each stage.
+
+    A pair has its documents' `nodes`, which `examples.with_texts` turns into texts.
+    """
     sizes: dict[str, int] = {}
     for cluster in clusters:
         name = str(1 << (cluster["documents"].bit_length() - 1))

@@ -13,6 +13,7 @@ from pipelines.curation.dedup import index, passes
 from pipelines.curation.dedup.choosing import merged
 from pipelines.curation.dedup.comparison import KINDS, Comparison
 from pipelines.curation.dedup.components import EDGES_A_TASK
+from pipelines.curation.dedup.examples import with_texts
 
 HERE = 200_000
 """Up to so many documents are compared in this process: below half a gigabyte, and sooner than Ray's tasks begin."""
@@ -59,6 +60,7 @@ def compare(c: Comparison, report: Report = lambda note: None, edges_a_task: int
     if c.settings.keep_index:
         _finish_index(c)
     figures = merged([storage.read_json(c.file("chosen", shard)) for shard in range(shards)])
+    figures["pairs"] = with_texts(figures["pairs"], c)
     removed = sum(storage.read_json(c.file("removed", group))["documents"] for group in range(groups))
     buckets = {
         kind: {
