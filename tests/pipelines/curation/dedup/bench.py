@@ -34,6 +34,7 @@ class Bench:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.runs = 0
+        self.key: str | None = None
 
     def compare(
         self,
@@ -52,7 +53,7 @@ class Bench:
         counts = tuple(self._write(place, unit, rows, wanted) for unit, rows in zip(planned, units, strict=True))
         earlier = tuple(Index.open(one, wanted.near, wanted.exact) for one in wanted.against)
         comparison = Comparison(
-            place, f"key{self.runs}", wanted, tuple(planned), counts, earlier, scale or Scale.of(sum(counts))
+            place, self.key or f"key{self.runs}", wanted, tuple(planned), counts, earlier, scale or Scale.of(sum(counts))
         )
         self.figures = run.compare(comparison, edges_a_task=edges_a_task)
         gone = {}
