@@ -1,4 +1,4 @@
-"""Sources to a clean corpus: extraction, language, rules, exact deduplication, and an account of what was removed."""
+"""Sources to a clean corpus: extraction, language, rules, duplicates, and an account of what was removed."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from jobs.job import InputError, Job, Outcome, Plan, Recipe, connect, main
 from jobs.progress import Progress
 from pipelines import storage
+from pipelines.curation.dedup.index import Index
 from pipelines.curation.languages import Languages
 from pipelines.curation.planning import Unit, plan
 from pipelines.curation.settings import CurationSettings
@@ -41,12 +42,16 @@ class Curate(Job[CurateRecipe]):
             for number, source in enumerate(recipe.sources)
         }
         # By content alone: the built-in files lie elsewhere in a job that Ray unpacked.
-        return {**found, "files": storage.fingerprint(sorted(_hashes(recipe).contents.values()))}
+        found["files"] = storage.fingerprint(sorted(_hashes(recipe).contents.values()))
+        return found | {
+            f"against {index.location}": storage.fingerprint(index.values) for index in _compared_with(recipe)
+        }
 
     def plan(self, recipe: CurateRecipe) -> Plan:
         """The units of each source."""
         units = _units(recipe)
         _hashes(recipe)
+        _compared_with(recipe)
         work = []
         for number, source in enumerate(recipe.sources):
             own = [unit for unit in units if unit.source == number]
@@ -54,7 +59,7 @@ class Curate(Job[CurateRecipe]):
             files = len({split.path for unit in own for split in unit.splits})
             size = sum(unit.bytes for unit in own) / 1e6
             work.append(f"{source.name}: {files} {source.kind} files, {size:.1f} MB, {len(own)} units; {rules}")
-        return Plan(work, {"CPU": 1})
+        return Plan([*work, *_comparison(recipe)], {"CPU": 1})
 
     def run(self, recipe: CurateRecipe) -> Outcome:
         """Curate on the Ray that `connect` finds."""
@@ -124,6 +129,32 @@ def _hashes(recipe: CurateRecipe) -> Hashes:
     except (OSError, ValueError) as error:
         raise InputError(str(error)) from None
     return hashes
+
+
+def _compared_with(recipe: CurateRecipe) -> list[Index]:
+    """The indexes of earlier corpora. Raises InputError for one that is not there or was made otherwise."""
+    dedup = recipe.dedup
+    try:
+        return [Index.open(output, dedup.near, dedup.exact) for output in dedup.against]
+    except (OSError, ValueError) as error:
+        raise InputError(str(error)) from None
+
+
+def _comparison(recipe: CurateRecipe) -> list[str]:
+    """What counts as a duplicate, in words."""
+    dedup, lines = recipe.dedup, []
+    if dedup.exact:
+        lines.append("equal texts: one stays")
+    if dedup.near is not None:
+        bands, rows, shingle = dedup.near.shape
+        chances = ", ".join(f"{dedup.near.collides(s):.0%} at {s:g}" for s in (0.5, 0.7, 0.8, 0.9))
+        verified = f"; verified at {dedup.near.verify:g}" if dedup.near.verify is not None else ""
+        lines.append(
+            f"near duplicates by {bands} bands of {rows} minima over {shingle}-word shingles: found with {chances} "
+            f"similarity{verified}"
+        )
+    lines += [f"compared against {output}" for output in dedup.against]
+    return lines
 
 
 def _metrics(result: dict[str, Any]) -> dict[str, Any]:
