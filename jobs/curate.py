@@ -10,6 +10,7 @@ from typing import Any
 from jobs.job import InputError, Job, Outcome, Plan, Recipe, connect, main
 from jobs.progress import Progress
 from pipelines import storage
+from pipelines.curation.decontamination import DecontaminationSettings, index_fingerprint
 from pipelines.curation.dedup.index import Index
 from pipelines.curation.languages import Languages
 from pipelines.curation.planning import Unit, plan
@@ -43,6 +44,8 @@ class Curate(Job[CurateRecipe]):
         }
         # By content alone: the built-in files lie elsewhere in a job that Ray unpacked.
         found["files"] = storage.fingerprint(sorted(_hashes(recipe).contents.values()))
+        if recipe.decontamination is not None:
+            found["evaluations"] = _evaluations(recipe.decontamination)
         return found | {
             f"against {index.location}": storage.fingerprint(index.values) for index in _compared_with(recipe)
         }
@@ -52,6 +55,8 @@ class Curate(Job[CurateRecipe]):
         units = _units(recipe)
         _hashes(recipe)
         _compared_with(recipe)
+        if recipe.decontamination is not None:
+            _evaluations(recipe.decontamination)
         work = []
         for number, source in enumerate(recipe.sources):
             own = [unit for unit in units if unit.source == number]
@@ -131,6 +136,14 @@ def _hashes(recipe: CurateRecipe) -> Hashes:
     return hashes
 
 
+def _evaluations(settings: DecontaminationSettings) -> str:
+    """The evaluation files by content. Raises InputError for one that is not there."""
+    try:
+        return index_fingerprint(settings)
+    except (OSError, ValueError) as error:
+        raise InputError(str(error)) from None
+
+
 def _compared_with(recipe: CurateRecipe) -> list[Index]:
     """The indexes of earlier corpora. Raises InputError for one that is not there or was made otherwise."""
     dedup = recipe.dedup
@@ -143,6 +156,9 @@ def _compared_with(recipe: CurateRecipe) -> list[Index]:
 def _comparison(recipe: CurateRecipe) -> list[str]:
     """What counts as a duplicate, in words."""
     dedup, lines = recipe.dedup, []
+    if recipe.decontamination is not None:
+        tasks, rule = ", ".join(recipe.decontamination.tasks), recipe.decontamination.rule
+        lines.append(f"no examples of {tasks}: {recipe.decontamination.n}-grams of words, rule {rule}")
     if dedup.exact:
         lines.append("equal texts: one stays")
     if dedup.near is not None:
@@ -180,6 +196,8 @@ def _summary(result: dict[str, Any]) -> list[str]:
         f"{units['processed']} of {units['all']} units were new, {units['published']} were written",
     ]
     lines += [f"{share['source']}, {in_words(share)}" for share in funnel["shares"]]
+    if result["contamination"] is not None:
+        lines.append(_contamination(result["contamination"]))
     for name, source in funnel["sources"].items():
         lines.append(f"{name}: {source['kept']:,} of {source['in']:,} kept")
     lines += [
@@ -188,6 +206,16 @@ def _summary(result: dict[str, Any]) -> list[str]:
     ]
     lines.append("why was one removed: the same command with --explain ID")
     return lines
+
+
+def _contamination(figures: dict[str, Any]) -> str:
+    tasks = figures["tasks"].values()
+    checkable, seen = sum(task["checkable"] for task in tasks), sum(task["before"]["any"] for task in tasks)
+    left = sum(task["after"]["any"] for task in tasks)
+    return (
+        f"evaluations: {figures['documents_dropped']:,} documents held examples; of {checkable:,} examples {seen:,} "
+        f"were there at least in part, {left:,} still are"
+    )
 
 
 JOB = Curate()

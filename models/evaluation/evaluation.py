@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.evaluation import runner
+from models.evaluation.contamination import CLEAN_BELOW, Coverage, split
 from models.evaluation.requests import Answer, Request
 from models.evaluation.settings import RunSettings, TaskSettings, YardstickSettings
 from models.evaluation.tasks import TASKS, Context, TaskFigure, TaskResult
@@ -56,8 +57,19 @@ class Evaluation:
         self.tasks = {each.task: TASKS[each.task](each, self.context) for each in tasks}
         self.requests = {name: task.requests() for name, task in self.tasks.items()}
 
-    def run(self, progress: Progress | None = None) -> dict[str, TaskResult]:
-        """Task name -> its result. Ray must be connected; the yardsticks are trained while the actors answer."""
+    def run(
+        self,
+        progress: Progress | None = None,
+        seen: Mapping[str, Coverage] | None = None,
+        clean_below: float = CLEAN_BELOW,
+    ) -> dict[str, TaskResult]:
+        """Task name -> its result. Ray must be connected; the yardsticks are trained while the actors answer.
+
+        Args:
+            progress: told of answered requests.
+            seen: task name -> how much of each of its `rows` the training text holds: see `contamination`.
+            clean_below: an item of which less was seen is clean.
+        """
         requests = [request for each in self.requests.values() for request in each]
         told = (lambda done: progress(done, len(requests))) if progress else None
         store, context = self.context.store, self.context
@@ -65,7 +77,13 @@ class Evaluation:
             trained = beside.submit(_yardsticks, store, context.start, self.yardsticks)
             answers = runner.answer_all(requests, self.model, self.masked_model, self.settings, told)
             context.yardsticks.update(trained.result())
-        return {name: self.tasks[name].score(part) for name, part in _parts(self.requests, answers).items()}
+        results = {}
+        for name, part in _parts(self.requests, answers).items():
+            task = self.tasks[name]
+            results[name] = task.score(part)
+            if seen is not None and name in seen:
+                results[name] = split(task, part, results[name], seen[name], clean_below)
+        return results
 
 
 def prepare(model: str, data: str, tokens: str | None, seed: int, max_context: int | None = None) -> Context:
@@ -95,17 +113,20 @@ def figures(results: dict[str, TaskResult]) -> list[TaskFigure]:
 def table(lines: Sequence[TaskFigure]) -> list[str]:
     """Figures as aligned lines for a person: task, metric, value ± standard error, chance, baselines, items.
 
-    Groups are shown of held-out text and toxicity only; the results have all.
+    Where items are known to be dirty, the values of clean and dirty ones follow with their numbers. Groups are
+    shown of held-out text and toxicity only; the results have all.
     """
     lines = [line for line in lines if line.group == "all" or line.task in ("held_out", "toxicity")]
-    head = ("task", "metric", "value", "", "chance", "baselines", "n")
-    cells = [head]
+    parts = [name for name in ("clean", "dirty") if any(name in line.parts for line in lines)]
+    head = ("task", "metric", "value", "", "chance", "baselines", "n", *parts)
+    cells: list[tuple[str, ...]] = [head]
     for line in lines:
         name = line.task if line.group == "all" else f"  {line.group}"
         error = f"± {line.stderr:.3f}" if line.stderr is not None else ""
         chance = f"{line.chance:.3f}" if line.chance is not None else ""
         baselines = ", ".join(f"{key} {value:.3f}" for key, value in line.baselines.items())
-        cells.append((name, line.metric, f"{line.value:.3f}", error, chance, baselines, f"{line.n:,}"))
+        shown = [f"{line.parts[p].value:.3f} of {line.parts[p].n:,}" if p in line.parts else "" for p in parts]
+        cells.append((name, line.metric, f"{line.value:.3f}", error, chance, baselines, f"{line.n:,}", *shown))
     widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
     left = {0, 1, 3, 5}
     return [

@@ -36,8 +36,8 @@ class Decided:
 
 def survivors(
     documents: str, decisions: str, removed: NDArray[np.int64]
-) -> Iterator[tuple[NDArray, pa.LargeStringArray]]:
-    """Positions and texts of the documents of a unit that are left, in batches.
+) -> Iterator[tuple[NDArray[np.int64], pa.StringArray, pa.LargeStringArray]]:
+    """Positions, ids and texts of the documents of a unit that are left, in batches.
 
     Args:
         documents: location of the documents as extracted.
@@ -46,15 +46,17 @@ def survivors(
     """
     position = 0
     decided = Decided(decisions)
-    for batch in batches(documents, ["text"]):
+    for batch in batches(documents, ["id", "text"]):
         positions, edits = decided.until(position + batch.num_rows)
-        texts = pc.coalesce(edits, batch["text"].take(pa.array(positions - position)))
+        rows = pa.array(positions - position)
+        ids, texts = batch["id"].take(rows), pc.coalesce(edits, batch["text"].take(rows))
         stays = ~np.isin(positions, removed)
         if not stays.all():
-            positions, texts = positions[stays], texts.filter(pa.array(stays))
+            positions, ids, texts = positions[stays], ids.filter(pa.array(stays)), texts.filter(pa.array(stays))
         position += batch.num_rows
         if len(positions):
-            yield positions, texts
+            # A copy: a kernel wants texts that lie close together.
+            yield positions, ids, pa.concat_arrays([texts])
 
 
 def texts_at(documents: str, decisions: str, positions: list[int]) -> dict[int, str]:

@@ -9,6 +9,8 @@ import pyarrow as pa
 
 from pipelines import storage
 from pipelines.curation import publishing, ranking, stages
+from pipelines.curation.decontamination.stage import decontaminate
+from pipelines.curation.dedup.lines.stage import deduplicate_lines
 from pipelines.curation.dedup.stage import deduplicate
 from pipelines.curation.funnel import check, corpus_manifest, funnel
 from pipelines.curation.measuring import Gauge
@@ -21,8 +23,9 @@ from pipelines.curation.workspace import Hashes, Workspace
 def curate(settings: CurationSettings, output: str, report: Report = lambda done, note: None) -> dict[str, Any]:
     """Make `<output>/corpus` and `<output>/rejects`, doing only what is not done yet.
 
-    Needs an initialised Ray. Returns `{"funnel": …, "manifest": …, "seconds": {pass: seconds}, "units": …}`. What
-    rules with a `keep_fraction` came to stands in the funnel, as `shares`.
+    Needs an initialised Ray. Returns `{"funnel": …, "manifest": …, "seconds": {pass: seconds}, "units": …,
+    "contamination": …}`. What rules with a `keep_fraction` came to stands in the funnel, as `shares`, and what the
+    comparison of all documents found, as `duplicates`, and that of their lines, as `lines`.
 
     Raises:
         FileNotFoundError: a source or the language model is not there.
@@ -45,21 +48,35 @@ def curate(settings: CurationSettings, output: str, report: Report = lambda done
     seconds["units"] = time.monotonic() - started
 
     lists: dict[str, list[str]] = {unit.name: [] for unit in units}
+    clean = decontaminate(hashes, place, units, report)
+    if clean is not None:
+        seconds |= clean.seconds
+        _add(lists, place, "decontaminate", clean.key, units)
+
     found = deduplicate(hashes, place, units, lists, report)
     if found is not None:
         seconds |= found.seconds
         _add(lists, place, "dedup", found.key, units)
 
+    cuts: dict[str, list[str]] = {unit.name: [] for unit in units}
+    lines = deduplicate_lines(hashes, place, units, lists, report)
+    if lines is not None:
+        seconds |= lines.seconds
+        _add(lists, place, "lines", lines.key, units)
+        for unit in units:
+            location = place.cuts(lines.key, unit)
+            cuts[unit.name] += [location] if storage.exists(location) else []
+
     started = time.monotonic()
     wanted = {
-        unit.name: hashes.publish(unit, [publishing.fingerprint(location) for location in lists[unit.name]])
+        unit.name: hashes.publish(unit, [storage.file_fingerprint(one) for one in lists[unit.name] + cuts[unit.name]])
         for unit in units
     }
     unpublished = [unit for unit in units if place.done("publish", unit.name, wanted[unit.name]) is None]
     over_units(
         "curate-publish",
         _publish,
-        {"settings": settings, "place": place, "wanted": wanted, "lists": lists},
+        {"settings": settings, "place": place, "wanted": wanted, "lists": lists, "cuts": cuts},
         unpublished,
         unpublished,
         lambda done, note: None,
@@ -78,10 +95,12 @@ def curate(settings: CurationSettings, output: str, report: Report = lambda done
     check(place, units, manifests)
     account = funnel(settings, units, manifests) | {"shares": shares}
     account["duplicates"] = found.figures if found is not None else None
+    account["lines"] = lines.figures if lines is not None else None
     manifest = corpus_manifest(settings, units, manifests, place)
     storage.write_json(storage.join(output, "corpus", "manifest.json"), manifest)
     done = {"processed": len(todo), "published": len(unpublished), "all": len(units)}
-    return {"funnel": account, "manifest": manifest, "seconds": seconds, "units": done}
+    result = {"funnel": account, "manifest": manifest, "seconds": seconds, "units": done}
+    return result | {"contamination": clean.figures if clean is not None else None}
 
 
 def process_units(hashes: Hashes, place: Workspace, todo: list[Unit], units: list[Unit], report: Report) -> None:
@@ -146,11 +165,16 @@ class _Processor:
 
 
 def _publish(
-    batch: pa.Table, settings: CurationSettings, place: Workspace, wanted: dict[str, str], lists: dict[str, list[str]]
+    batch: pa.Table,
+    settings: CurationSettings,
+    place: Workspace,
+    wanted: dict[str, str],
+    lists: dict[str, list[str]],
+    cuts: dict[str, list[str]],
 ) -> pa.Table:
     """One unit a row: its corpus and rejects."""
     unit = Unit.from_json(batch["unit"][0].as_py())
-    manifest = publishing.publish(unit, settings, place, lists[unit.name], wanted[unit.name])
+    manifest = publishing.publish(unit, settings, place, lists[unit.name], wanted[unit.name], cuts[unit.name])
     return pa.table({"unit": [unit.name], "bytes": [unit.bytes], "documents": [manifest["documents"]]})
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
+from pipelines.curation.decontamination.settings import DecontaminationSettings
 from pipelines.curation.dedup.settings import DuplicateSettings
 from pipelines.curation.extraction import ExtractionSettings
 from pipelines.curation.language import LanguageSettings
@@ -29,6 +30,9 @@ class CurationSettings(BaseModel, extra="forbid", frozen=True):
     )
     languages: Location | None = Field(
         default=None, description="a JSON file: language -> its stop words and thresholds; none: the built-in one"
+    )
+    decontamination: DecontaminationSettings | None = Field(
+        default=None, description="evaluations whose examples must not be in the corpus"
     )
     dedup: DuplicateSettings = Field(default=DuplicateSettings(), description="documents that are there twice")
     unit_bytes: int = Field(
@@ -67,6 +71,14 @@ class CurationSettings(BaseModel, extra="forbid", frozen=True):
                 raise ValueError(f"dedup.prefer: nothing measures {one.by!r}{hint}")
         return self
 
+    @model_validator(mode="after")
+    def _sources_of_lines_are_there(self) -> CurationSettings:
+        names = [source.name for source in self.sources]
+        for name in (self.dedup.lines and self.dedup.lines.sources) or ():
+            if name not in names:
+                raise ValueError(f"dedup.lines.sources: no source has the name {name!r}; there are {', '.join(names)}")
+        return self
+
     def rules_of(self, source: AnySource) -> Rules:
         """The rules that judge a source's documents."""
         return self.rules if source.rules is None else source.rules
@@ -76,7 +88,7 @@ class CurationSettings(BaseModel, extra="forbid", frozen=True):
         names = ["read", "extraction", "language"]
         for source in self.sources:
             names += [rule.rule for rule in self.rules_of(source) if rule.rule not in names]
-        return [*names, "exact_dedup", "near_dedup"]
+        return [*names, "decontamination", "exact_dedup", "near_dedup", "line_dedup"]
 
     def measured(self, source: AnySource) -> tuple[list[str], dict[str, tuple[str, Callable[[], Scorer]]]]:
         """Groups of signals and models' scores to measure for a source: ours always, others where a rule reads them."""

@@ -7,7 +7,7 @@ later stages go, so a kill at any moment leaves either finished work or work to 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ import pyarrow.fs as pafs
 from pipelines import storage
 from pipelines.curation import extraction, keys, language, signals, words
 from pipelines.curation.dedup import minhash
+from pipelines.curation.dedup.lines import segments
 from pipelines.curation.planning import Unit
 from pipelines.curation.settings import CurationSettings
 from pipelines.curation.tables import TEMPORARY
@@ -71,15 +72,23 @@ class Hashes:
             ["sign", self.decide(unit), removed, keys.VERSION, words.VERSION, minhash.VERSION, compared]
         )
 
+    def segment(self, unit: Unit, removed: str | None) -> str:
+        """What documents are compared by line by line, and their order; `removed` as for `sign`."""
+        dedup = self.settings.dedup
+        assert dedup.lines is not None
+        prefer = [one.model_dump() for one in dedup.prefer]
+        made_of = [words.VERSION, segments.VERSION, dedup.lines.by, dedup.lines.min_words, prefer]
+        return storage.fingerprint(["segment", self.decide(unit), removed, made_of])
+
     def _judged(self, unit: Unit, most: int | None = None) -> list[Any]:
         """What the first rules, or all, judge by."""
         rules = self.settings.rules_of(self.settings.sources[unit.source])[:most]
         judged = [[rule.version, rule.model_dump(mode="json")] for rule in rules]
         return [self.settings.language.deciding(), judged, self._files("decide")]
 
-    def publish(self, unit: Unit, removals: list[str | None]) -> str:
-        """The outputs; `removals` are the fingerprints of the unit's lists of removed documents, None for no list."""
-        return storage.fingerprint(["publish", self.decide(unit), removals])
+    def publish(self, unit: Unit, lists: Sequence[str]) -> str:
+        """The outputs; `lists` are the fingerprints of the lists of what stages over the whole corpus take from it."""
+        return storage.fingerprint(["publish", self.decide(unit), list(lists)])
 
     def _files(self, stage: str) -> list[str]:
         # By content alone: the built-in files lie elsewhere in a job that Ray unpacked.
@@ -121,6 +130,10 @@ class Workspace:
         """What a stage removed."""
         return storage.join(self.work, f"rejects-{stage}", f"{unit.name}.parquet")
 
+    def hits(self, unit: Unit) -> str:
+        """What these documents hold of evaluations' examples."""
+        return storage.join(self.work, "hits", f"{unit.name}.parquet")
+
     def keys(self, unit: Unit) -> str:
         """What these documents are compared by."""
         return storage.join(self.work, "keys", unit.name)
@@ -128,6 +141,18 @@ class Workspace:
     def duplicates(self, key: str) -> str:
         """The files of a comparison of the whole corpus; `key` is the hash of all that it depends on."""
         return storage.join(self.work, "duplicates", key)
+
+    def segments(self, unit: Unit) -> str:
+        """What these documents are compared by line by line."""
+        return storage.join(self.work, "segments", unit.name)
+
+    def line_work(self, key: str) -> str:
+        """The files of a comparison of all segments, until it is done."""
+        return storage.join(self.work, "lines", key)
+
+    def cuts(self, key: str, unit: Unit) -> str:
+        """What that comparison cuts out of a unit's documents. No file: nothing."""
+        return storage.join(self.work, "cuts", key, f"{unit.name}.parquet")
 
     def removals(self, stage: str, key: str, unit: Unit) -> str:
         """A unit's documents that a stage over the whole corpus removes. No file: none."""

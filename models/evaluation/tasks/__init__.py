@@ -1,6 +1,6 @@
 """Tasks: rows of a file to requests, answers to figures. A new task is a class and a line here."""
 
-from models.evaluation.tasks.base import Context, Task, TaskFigure, TaskResult
+from models.evaluation.tasks.base import Context, Part, Task, TaskFigure, TaskResult
 from models.evaluation.tasks.generation import Code, Questions, Toxicity, Translation
 from models.evaluation.tasks.held_out import FillMask, HeldOut
 from models.evaluation.tasks.likelihood import Bias, Cloze, Completion
@@ -17,4 +17,4 @@ TASKS: dict[str, type[Task]] = {
     "fill_mask": FillMask,
 }
 
-__all__ = ["TASKS", "Context", "Task", "TaskFigure", "TaskResult"]
+__all__ = ["TASKS", "Context", "Part", "Task", "TaskFigure", "TaskResult"]

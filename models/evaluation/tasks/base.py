@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from itertools import accumulate
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -75,6 +77,15 @@ class Context:
 
 
 @dataclass(frozen=True)
+class Part:
+    """A figure over some of the items."""
+
+    value: float
+    stderr: float | None
+    n: int
+
+
+@dataclass(frozen=True)
 class TaskFigure:
     """One line of the results.
 
@@ -82,6 +93,8 @@ class TaskFigure:
         group: the part of the task's items it is about; "all" for all of them.
         chance: what guessing reaches, where that is known.
         baselines: name -> what a trivial or simple answer reaches.
+        parts: "clean" and "dirty", the same over the items that the model's training text did not hold and those that
+            it did; empty where nothing is known of that, or no item is dirty.
     """
 
     task: str
@@ -94,6 +107,7 @@ class TaskFigure:
     group: str = "all"
     chance: float | None = None
     baselines: dict[str, float] = field(default_factory=dict)
+    parts: dict[str, Part] = field(default_factory=dict)
 
 
 @dataclass
@@ -102,6 +116,8 @@ class TaskResult:
 
     figures: list[TaskFigure]
     samples: list[Sample]
+    contamination: dict[str, int] | None = None
+    """Items that are clean, dirty, and of which it is not known; None where nobody asked."""
 
 
 class Task(ABC):
@@ -125,6 +141,23 @@ class Task(ABC):
     @abstractmethod
     def requests(self) -> list[Request]:
         """What to ask the model."""
+
+    def asks(self, row: rows.Row) -> int:
+        """How many requests a row makes."""
+        return 1
+
+    def only(self, at: Sequence[int], answers: Sequence[Answer]) -> tuple[Self, list[Answer]]:
+        """The task with some of its rows, and their answers.
+
+        Args:
+            at: numbers of rows.
+            answers: of all rows, in the order of the requests.
+        """
+        counts = [self.asks(row) for row in self.rows]
+        ends = list(accumulate(counts))
+        part = copy.copy(self)
+        part.rows = [self.rows[i] for i in at]
+        return part, [answer for i in at for answer in answers[ends[i] - counts[i] : ends[i]]]
 
     @abstractmethod
     def score(self, answers: Sequence[Answer]) -> TaskResult:

@@ -34,6 +34,10 @@ class Questions(Task):
     name = "qa"
     shape: ClassVar[rows.Shape] = {"id": str, "context": str, "question": str, "answers": list}
 
+    def asks(self, row: rows.Row) -> int:
+        """A generation and a likelihood."""
+        return 2
+
     def requests(self) -> list[Request]:
         """A generation and the likelihood of the first reference for each row."""
         decoding = Decoding(max_new_tokens=self.settings.max_new_tokens, stop=("\n",))
@@ -101,6 +105,10 @@ class Translation(Task):
         """Whether the tokenizer has a chat template, so that the model is told what to do."""
         return bool(getattr(self.context.tokenizer, "chat_template", None))
 
+    def asks(self, row: rows.Row) -> int:
+        """A generation and a likelihood."""
+        return 2
+
     def requests(self) -> list[Request]:
         """A generation and the likelihood of the reference for each row."""
         decoding = Decoding(max_new_tokens=self.settings.max_new_tokens, stop=() if self.instructed else ("\n",))
@@ -153,6 +161,10 @@ class Code(Task):
     name = "code"
     shape: ClassVar[rows.Shape] = {"id": str, "prompt": str, "solution": str, "entry_point": str, "test": str}
     stop = ("\nclass", "\ndef", "\n#", "\nif", "\nprint", "\n@")
+
+    def asks(self, row: rows.Row) -> int:
+        """A completion and a likelihood."""
+        return 2
 
     def requests(self) -> list[Request]:
         """A greedy completion and the likelihood of the solution for each row."""

@@ -58,6 +58,10 @@ class HeldOut(Task):
         """Tokens predicted at once at most."""
         return min(self.context.positions, self.settings.window or self.settings.max_tokens)
 
+    def asks(self, row: rows.Row) -> int:
+        """One for each window."""
+        return len(self._windows(row))
+
     def requests(self) -> list[Request]:
         """The windows of all documents."""
         return [request for row in self.rows for request in self._windows(row)]
@@ -114,6 +118,10 @@ class FillMask(HeldOut):
 
     name = "fill_mask"
     share = 0.15
+
+    def asks(self, row: rows.Row) -> int:
+        """One."""
+        return 1
 
     def requests(self) -> list[Request]:
         """One for each document that is long enough to hide a token of."""

@@ -28,6 +28,10 @@ class Completion(Task):
                 )
         return found
 
+    def asks(self, row: rows.Row) -> int:
+        """One for each choice."""
+        return len(row["choices"])
+
     def requests(self) -> list[Request]:
         """One for each choice."""
         return [self.context.pair(row["query"], f" {choice}") for row in self.rows for choice in row["choices"]]
@@ -103,6 +107,10 @@ class Bias(Task):
 
     name = "bias"
     shape: ClassVar[rows.Shape] = {"id": str, "more": str, "less": str, "group": str}
+
+    def asks(self, row: rows.Row) -> int:
+        """Both sentences."""
+        return 2
 
     def requests(self) -> list[Request]:
         """Both sentences of each pair, from nothing."""

@@ -130,7 +130,8 @@ class KneserNey:
         """p of n-grams, given p of the next lower order; where a context was never seen that is the answer."""
         if order is self._orders[0]:
             lower = np.full(len(grams), 1 / self.vocabulary_size)
-        counts = np.where(grams >= 0, order.counts[grams], 0)
+        counts = np.zeros(len(grams), order.counts.dtype)
+        counts[grams >= 0] = order.counts[grams[grams >= 0]]
         totals = order.totals[contexts]
         kept = np.maximum(counts - order.discounts[np.minimum(counts, 3)], 0)
         seen = totals > 0

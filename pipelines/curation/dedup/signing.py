@@ -35,18 +35,20 @@ class Signed(NamedTuple):
     """[n, 4], or [n, 0]."""
 
 
-def sign(texts: Iterator[tuple[NDArray, pa.LargeStringArray]], near: NearDuplicates | None, location: str) -> int:
+def sign(
+    texts: Iterator[tuple[NDArray[np.int64], pa.StringArray, pa.LargeStringArray]],
+    near: NearDuplicates | None,
+    location: str,
+) -> int:
     """Write what the texts are compared by; returns how many there are.
 
     Args:
-        texts: positions and texts, in batches.
+        texts: positions, ids and texts, in batches.
         near: None for exact duplicates alone.
     """
     hasher = MinHash(near) if near is not None else None
     parts = [np.zeros((0, width(near)), np.uint64)]
-    for positions, batch in texts:
-        # A copy: a kernel wants texts that lie close together.
-        batch = pa.concat_arrays([batch])
+    for positions, _, batch in texts:
         columns = [
             positions.astype(np.uint64)[:, None],
             pc.binary_length(batch).to_numpy().astype(np.uint64)[:, None],

@@ -7,12 +7,15 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from jobs import head
 from jobs.evaluate import JOB as EVALUATE
 from jobs.job import main
 from pipelines import storage
+from pipelines.curation.decontamination import row_key
 from pipelines.tokens import TokenStore
 
 TASKS = ["held_out", "fill_mask", "completion", "cloze", "qa", "translation", "code", "bias", "toxicity"]
@@ -49,6 +52,10 @@ def test_one_actor_and_two_find_the_same(
     data: Path,
 ) -> None:
     tasks = [{"task": name, "limit": 6, "max_new_tokens": 6, "shots": 1} for name in TASKS]
+    rows = [json.loads(line) for name in ("qa", "bias") for line in (data / f"{name}.jsonl").read_text().splitlines()]
+    # Both questions are the same row; of the two pairs of sentences the second was seen.
+    keys, seen = [row_key(row) for row in rows], [None, 0.1, 0.0, 0.9]
+    pq.write_table(pa.table({"key": keys, "coverage_after": seen}), tmp_path / "contamination.parquet")
     path = recipe(
         tmp_path,
         model_directory,
@@ -56,6 +63,7 @@ def test_one_actor_and_two_find_the_same(
         tokens=token_store.location,
         data=str(data),
         tasks=tasks,
+        contamination=str(tmp_path),
     )
     results = []
     for actors in (1, 2):
@@ -65,8 +73,15 @@ def test_one_actor_and_two_find_the_same(
     assert {line["task"] for line in results[0]["tasks"]} == set(TASKS)
     written = {path.stem for path in (tmp_path / "2/jobs/measure/samples").iterdir()}
     assert written == set(TASKS)
-    keys = {"task", "metric", "value", "stderr", "n", "chance", "baselines", "signature", "higher_is_better", "group"}
-    assert all(set(line) == keys for line in results[0]["tasks"])
+    fields = {"task", "metric", "value", "stderr", "n", "chance", "baselines", "signature", "higher_is_better", "group"}
+    assert all(set(line) == fields | {"parts"} for line in results[0]["tasks"])
+    assert results[0]["contamination"]["qa"] == {"clean": 2, "dirty": 0, "unknown": 0}
+    assert results[0]["contamination"]["bias"] == {"clean": 1, "dirty": 1, "unknown": 0}
+    assert results[0]["contamination"]["cloze"]["unknown"] == 2
+    assert {line["task"] for line in results[0]["tasks"] if line["parts"]} == {"bias"}
+    summary = json.loads((tmp_path / "2/jobs/measure/result.json").read_text())["summary"]
+    assert summary[0].split()[-2:] == ["clean", "dirty"]
+    assert "bias: 1 items clean, 1 dirty, 0 not known" in summary
 
 
 def test_a_broken_row_fails_the_job_with_its_place(

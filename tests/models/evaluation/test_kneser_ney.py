@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from models.evaluation.yardsticks import KneserNey
@@ -78,6 +78,7 @@ def test_equals_the_plain_reading(train: list[list[int]], held: list[list[int]],
         assert nats.tolist() == pytest.approx(plain.nats(text), abs=1e-10)
 
 
+@example([[]], [], 3)
 @given(documents, st.lists(st.integers(0, 4), max_size=6), st.integers(1, 5))
 @settings(max_examples=60, deadline=None)
 def test_probabilities_sum_to_one(train: list[list[int]], context: list[int], order: int) -> None:
