@@ -74,6 +74,7 @@ def collect(location: str, sources: str) -> dict[str, Any]:
         "location": storage.below_home(location),
         "sources": _sources(run),
         "funnel": run.json("jobs.curate", "jobs", "curate", "funnel.json"),
+        "contamination": _made(run, "contamination.json"),
         "audit": _audit(run),
         "classifiers": [storage.read_json(place) for place in cards(location)],
         "tokens": run.json("jobs.tokenize", "jobs", "tokenize", "tokens.json"),
@@ -163,6 +164,12 @@ def _audit(run: Run) -> dict[str, Any] | None:
     """The digest of an audit; a run without one lacks nothing."""
     location = storage.join(run.location, "jobs", "audit", "audit.json")
     return audit_sections.digest(storage.read_json(location)) if storage.exists(location) else None
+
+
+def _made(run: Run, name: str) -> dict[str, Any] | None:
+    """A file that not every run makes, and that is not missed."""
+    location = storage.join(run.location, name)
+    return storage.read_json(location) if storage.exists(location) else None
 
 
 def _yardsticks(evaluation: dict[str, Any] | None) -> dict[str, float]:

@@ -9,6 +9,7 @@ from typing import Any
 from jobs.reporting import (
     audit_sections,
     classifier_section,
+    contamination_section,
     data_sections,
     duplicates_section,
     model_sections,
@@ -23,6 +24,7 @@ SECTIONS: dict[str, tuple[str, Section, str]] = {
     "curation": ("Curation", data_sections.curation, "jobs.curate"),
     "samples": ("Kept and removed", data_sections.samples, "jobs.curate"),
     "duplicates": ("Duplicates", duplicates_section.duplicates, "jobs.curate"),
+    "contamination": ("Contamination", contamination_section.contamination, "jobs.curate"),
     "audit": ("Safety and bias", audit_sections.audit, "jobs.audit"),
     "classifiers": ("Classifiers", classifier_section.classifiers, "jobs.classifier"),
     "tokens": ("Tokens", data_sections.tokens, "jobs.tokenize"),

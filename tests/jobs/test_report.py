@@ -61,6 +61,35 @@ def run(tmp_path: Path) -> Path:
             },
         },
     )
+    put(
+        root,
+        "contamination.json",
+        {
+            "settings": {"n": 13, "min_words": 8, "rule": "any", "min_count": 3, "min_coverage": 0.5},
+            "documents_dropped": 19,
+            "tasks": {
+                "qa": {
+                    "examples": 701,
+                    "checkable": 700,
+                    "before": {"any": 2, "half": 1, "whole": 0},
+                    "after": {"any": 0, "half": 0, "whole": 0},
+                    "documents_dropped": 2,
+                    "most_contaminated": [
+                        {
+                            "file": "qa.jsonl",
+                            "row": 188,
+                            "coverage_before": 0.04,
+                            "coverage_after": 0.0,
+                            "document": "wiki/1",
+                            "document_text": "the same words",
+                            "example_text": "the same words and more",
+                        }
+                    ],
+                }
+            },
+            "ignored": {"ngrams": 1, "commonest": [{"text": "a common phrase", "documents": 1234}]},
+        },
+    )
     counts = {"documents": 990, "tokens": 765432, "bytes": 2000000}
     put(
         root,
@@ -192,6 +221,13 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
     assert "Curation (jobs.curate); " in page.text
     assert "Classifiers (jobs.classifier)" in page.text
     assert "Not made" in page.text
+
+
+def test_duplicates_and_contamination_are_shown_side_by_side(page: Page) -> None:
+    for words in ("100 (9.1 %) are copies, in 55 clusters", "estimated similarity 0.90", "4 to 7 documents"):
+        assert words in page.text
+    for words in ("19 documents went", "qa, qa.jsonl, row 188: 4% seen, 0% after", "held by wiki/1", "a common phrase"):
+        assert words in page.text
 
 
 def test_a_funnel_that_does_not_add_up_is_told(run: Path) -> None:
