@@ -105,9 +105,9 @@ def funnel(settings: CurationSettings, units: list[Unit], manifests: Manifests) 
 def corpus_manifest(
     settings: CurationSettings, units: list[Unit], manifests: Manifests, place: Workspace
 ) -> dict[str, Any]:
-    """What `corpus/manifest.json` says: files with checksums, counts by source and language, licences, inputs."""
+    """What `corpus/manifest.json` says: files with checksums, counts by source and by language, licences, inputs."""
     sources: dict[str, Any] = {
-        source.name: {"documents": 0, "bytes": 0, "license": Counter()} for source in settings.sources
+        source.name: {"documents": 0, "bytes": 0, "license": Counter(), "languages": {}} for source in settings.sources
     }
     languages: dict[str, Counter[str]] = defaultdict(Counter)
     files = []
@@ -119,6 +119,9 @@ def corpus_manifest(
         source["license"].update(published["licenses"])
         for language, counts in published["languages"].items():
             languages[language].update(counts)
+            own = source["languages"].setdefault(language, {"documents": 0, "bytes": 0})
+            own["documents"] += counts["documents"]
+            own["bytes"] += counts["bytes"]
         path = place.corpus(unit).rsplit("/", 1)[-1]
         files.append({"path": path, "rows": published["documents"], **published["corpus"]})
     return {
@@ -126,7 +129,10 @@ def corpus_manifest(
         "settings": storage.fingerprint(settings.model_dump(mode="json")),
         "documents": sum(source["documents"] for source in sources.values()),
         "bytes": sum(source["bytes"] for source in sources.values()),
-        "sources": {name: source | {"license": dict(source["license"])} for name, source in sources.items()},
+        "sources": {
+            name: source | {"license": dict(source["license"]), "languages": dict(sorted(source["languages"].items()))}
+            for name, source in sources.items()
+        },
         "languages": dict(sorted(languages.items())),
         "files": files,
         "inputs": [{"path": path, "bytes": size} for path, size in _inputs(units)],
