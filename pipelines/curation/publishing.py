@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
-from pipelines import storage
 from pipelines.curation.decisions import Decided
+from pipelines.curation.dedup.lines.cutting import Cuts
 from pipelines.curation.documents import CORPUS_SCHEMA, REJECT_SCHEMA, SPANS_SCHEMA, excerpt
 from pipelines.curation.judging import Removal
 from pipelines.curation.planning import Unit
@@ -24,12 +25,19 @@ SAMPLES_PER_REASON, SAMPLES_KEPT = 3, 10
 
 
 def publish(
-    unit: Unit, settings: CurationSettings, place: Workspace, removals: Sequence[str], stage_hash: str
+    unit: Unit,
+    settings: CurationSettings,
+    place: Workspace,
+    removals: Sequence[str],
+    stage_hash: str,
+    cuts: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Write a unit's corpus, rejects and spans; returns the manifest with what the funnel counts.
 
     Args:
         removals: locations of lists of documents that stages over the whole corpus removed, rows of `REMOVALS_SCHEMA`.
+        stage_hash: what the outputs depend on.
+        cuts: locations of lists of what is cut out of others, rows of `CUTS_SCHEMA`: none, or one.
     """
     place.begin("publish", unit.name)
     source = settings.sources[unit.source].name
@@ -41,14 +49,16 @@ def publish(
     tally = Tally(source)
     taken: list[tuple[Any, ...]] = []
     gone: set[str] = set()
-    decided = Decided(place.decisions(unit))
+    decided, cut = Decided(place.decisions(unit)), Cuts(cuts)
+    pieces: list[pa.RecordBatch] = []
     position = 0
     with TableWriter(place.corpus(unit), CORPUS_SCHEMA) as corpus:
         for documents, signals in zip(batches(place.documents(unit)), batches(place.signals(unit)), strict=True):
             rows, edits = decided.until(position + documents.num_rows)
             take = pa.array(rows - position)
             chosen = documents.take(take)
-            texts = pc.coalesce(edits, chosen["text"])
+            texts, gone_pieces = cut.apply(chosen["id"], rows, pc.coalesce(edits, chosen["text"]))
+            pieces.append(gone_pieces)
             language, score = signals["language"].take(take), signals["language_score"].take(take)
             words = signals["words"].take(take)
             columns = [
@@ -89,10 +99,13 @@ def publish(
             tally.reject(removed)
             rejects.write(removed)
     with TableWriter(place.spans(unit), SPANS_SCHEMA) as spans:
-        for cut in batches(place.stage_spans(unit)):
-            left = cut.filter(pc.invert(pc.is_in(cut["id"], pa.array(sorted(gone), pa.string())))) if gone else cut
-            tally.cut(left)
-            spans.write(left)
+        removed_ids = pa.array(sorted(gone), pa.string())
+        by_rules = (
+            each.filter(pc.invert(pc.is_in(each["id"], removed_ids))) for each in batches(place.stage_spans(unit))
+        )
+        for each in chain(by_rules, pieces):
+            tally.cut(each)
+            spans.write(each)
     counters = {"documents": corpus.rows, "rejects": rejects.rows, "spans": spans.rows}
     files = {"corpus": describe(place.corpus(unit))}
     return place.commit("publish", unit.name, stage_hash, {**counters, **files, **tally.counters()})
@@ -195,8 +208,3 @@ class _Lowest:
 def sample_rank(name: str) -> int:
     """Orders documents at random, always in the same way."""
     return int(xxhash.xxh3_64_intdigest(name.encode()))
-
-
-def fingerprint(location: str) -> str | None:
-    """The fingerprint of a list of removed documents, None if there is none."""
-    return storage.file_fingerprint(location) if storage.exists(location) else None

@@ -36,9 +36,9 @@ class Bucketed(NamedTuple):
 
 def exact_edges(rows: Rows) -> Bucketed:
     """Edges between documents with the same 128-bit key. Rows: half of the key, node, other half."""
-    shared = rows[_shared(rows[:, KEY])]
+    shared = rows[repeated(rows[:, KEY])]
     shared = shared[np.lexsort((shared[:, NODE], shared[:, REST], shared[:, KEY]))]
-    return _stars(shared, _starts(shared[:, KEY], shared[:, REST]))
+    return _stars(shared, beginnings(shared[:, KEY], shared[:, REST]))
 
 
 def near_edges(rows: Rows, verify: float | None, sketched: int) -> Bucketed:
@@ -49,13 +49,13 @@ def near_edges(rows: Rows, verify: float | None, sketched: int) -> Bucketed:
         verify: the least estimated similarity.
         sketched: how many minima a sketch holds.
     """
-    shared = rows[_shared(rows[:, KEY])]
+    shared = rows[repeated(rows[:, KEY])]
     if verify is None:
         shared = shared[np.lexsort((shared[:, NODE], shared[:, KEY]))]
-        return _stars(shared, _starts(shared[:, KEY]))
+        return _stars(shared, beginnings(shared[:, KEY]))
     sketch = [shared[:, REST + word] for word in range(SKETCH_WORDS)]
     shared = np.ascontiguousarray(shared[np.lexsort((shared[:, NODE], *sketch, shared[:, KEY]))])
-    starts = _starts(shared[:, KEY])
+    starts = beginnings(shared[:, KEY])
     # An estimate of at least `verify` is that many minima agreeing, by chance or not; see minhash.similarity.
     most_different = int(np.floor(sketched * 0.75 * (1 - verify) + 1e-9))
     pairs = np.empty((len(shared), 2), np.int64)
@@ -66,7 +66,7 @@ def near_edges(rows: Rows, verify: float | None, sketched: int) -> Bucketed:
     return Bucketed(forest(edges), len(sizes), int(sizes.max(initial=0)))
 
 
-def _shared(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
+def repeated(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
     """Rows whose key another row has too."""
     if len(keys) < 2:
         return np.zeros(0, np.int64)
@@ -76,7 +76,7 @@ def _shared(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
     return order[np.concatenate([same, [False]]) | np.concatenate([[False], same])]
 
 
-def _starts(*columns: NDArray[np.uint64]) -> NDArray[np.bool_]:
+def beginnings(*columns: NDArray[np.integer]) -> NDArray[np.bool_]:
     """Where a bucket begins, in sorted rows."""
     starts = np.ones(len(columns[0]), bool)
     starts[1:] = np.logical_or.reduce([column[1:] != column[:-1] for column in columns])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -52,13 +53,7 @@ class Comparison:
     @cached_property
     def groups(self) -> tuple[tuple[int, int], ...]:
         """Ranges of units' numbers that are one task each."""
-        found, first, held = [], 0, 0
-        for number, count in enumerate(self.counts):
-            if held and held + count > self.scale.documents:
-                found.append((first, number))
-                first, held = number, 0
-            held += count
-        return (*found, (first, len(self.counts)))
+        return groups_of(self.counts, self.scale.documents)
 
     def slices(self, kind: str) -> int:
         """Into how many ranges of keys the rows of a kind are cut; 0: it is not compared."""
@@ -93,6 +88,17 @@ class Comparison:
     def index(self) -> Index:
         """Where the index of this corpus goes."""
         return Index(storage.join(self.place.output, "duplicates", self.key), {})
+
+
+def groups_of(counts: Sequence[int], most: int) -> tuple[tuple[int, int], ...]:
+    """Neighbours put together to at most so many, if it is several; [first, end) each."""
+    found, first, held = [], 0, 0
+    for number, count in enumerate(counts):
+        if held and held + count > most:
+            found.append((first, number))
+            first, held = number, 0
+        held += count
+    return (*found, (first, len(counts)))
 
 
 def nodes_of(unit: int, positions: NDArray[np.uint64]) -> NDArray[np.uint64]:

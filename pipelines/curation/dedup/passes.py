@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from pipelines import storage
-from pipelines.curation.dedup import components, exchange
+from pipelines.curation.dedup import components, exchange, preferences
 from pipelines.curation.dedup.buckets import KEY, NODE, Bucketed, exact_edges, near_edges
 from pipelines.curation.dedup.choosing import LOSERS_SCHEMA, choose, clustered_schema
 from pipelines.curation.dedup.comparison import KINDS, NEW, Comparison, earlier_nodes, nodes_of
@@ -21,8 +20,7 @@ from pipelines.curation.dedup.index import IDS_SCHEMA, unique
 from pipelines.curation.dedup.minhash import NO_KEY, SKETCHED
 from pipelines.curation.dedup.signing import signed
 from pipelines.curation.documents import REMOVALS_SCHEMA
-from pipelines.curation.planning import Unit
-from pipelines.curation.tables import TableWriter, batches
+from pipelines.curation.tables import TableWriter
 
 MEMBERS_A_TASK = 1_000_000
 
@@ -42,7 +40,7 @@ def spill(number: int, c: Comparison) -> None:
             columns = [found.bands[has, band : band + 1], nodes[has, None], sketches[has]]
             rows["near"].append(np.concatenate(columns, axis=1))
         if c.settings.keep_index:
-            names = _names(c, c.units[unit], found.positions)
+            names = preferences.ids(c.place, c.units[unit], found.positions)
             ids.append(pa.table({"position": found.positions.astype(np.uint32), "id": names}, schema=IDS_SCHEMA))
     if c.settings.keep_index:
         exchange.write_tables(c.index.ids(number), ids)
@@ -51,15 +49,6 @@ def spill(number: int, c: Comparison) -> None:
             every = np.concatenate(rows.pop(kind))
             exchange.write_rows(c.file(f"rows-{kind}", number), every, exchange.by_range(every[:, KEY], slices), slices)
     storage.write_json(c.file("spilled", number), {})
-
-
-def _names(c: Comparison, unit: Unit, positions: NDArray[np.uint64]) -> pa.Array:
-    """The ids of documents at positions of a unit."""
-    columns = [pa.record_batch([[], []], schema=pa.schema([("position", pa.int64()), ("id", pa.string())]))]
-    columns += batches(c.place.decisions(unit), ["position", "id"])
-    table = pa.Table.from_batches(columns).combine_chunks()
-    at = np.searchsorted(table["position"].to_numpy(), positions.astype(np.int64))
-    return table["id"].take(pa.array(at)).combine_chunks()
 
 
 def bucket(kind: str, number: int, c: Comparison) -> None:
@@ -172,7 +161,7 @@ def _members(c: Comparison, unit: int, labels: Rows, schema: pa.Schema) -> pa.Ta
         if one.by == "length":
             values[field.name] = pa.array(found.lengths[at].astype(np.float64))
         else:
-            values[field.name] = _column(c, unit, one.by, field.type).take(rows)
+            values[field.name] = preferences.column(c.place, c.units[unit], one.by, field.type).take(rows)
     sketches: pa.Array = pa.nulls(len(labels), schema.field("sketch").type)
     if found.sketches.shape[1]:
         sketches = pa.array(_bytes(found.sketches[at]), schema.field("sketch").type)
@@ -180,23 +169,12 @@ def _members(c: Comparison, unit: int, labels: Rows, schema: pa.Schema) -> pa.Ta
         "root": labels[:, 1],
         "node": labels[:, 0],
         "earlier": pa.array(np.zeros(len(labels), bool)),
-        "id": _names(c, c.units[unit], positions),
+        "id": preferences.ids(c.place, c.units[unit], positions),
         "key": pa.array(_bytes(found.keys[at]), pa.binary(16)),
         "sketch": sketches,
         **values,
     }
     return pa.table(columns, schema=schema)
-
-
-def _column(c: Comparison, unit: int, name: str, kind: pa.DataType) -> pa.Array:
-    """What all documents of a unit have of a signal, or their dates."""
-    location = c.place.documents(c.units[unit]) if name == "date" else c.place.signals(c.units[unit])
-    parts = []
-    for batch in batches(location):
-        known = name in batch.schema.names
-        column = batch[name] if known else pa.nulls(batch.num_rows, kind)
-        parts.append(pa.array(column.to_numpy(zero_copy_only=False), from_pandas=True) if name != "date" else column)
-    return pa.concat_arrays([pa.array([], kind), *(part.cast(kind) for part in parts)])
 
 
 def _bytes(rows: Rows) -> list[bytes]:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import time
-from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -14,11 +11,10 @@ from pipelines.curation.dedup.choosing import merged
 from pipelines.curation.dedup.comparison import KINDS, Comparison
 from pipelines.curation.dedup.components import EDGES_A_TASK
 from pipelines.curation.dedup.examples import with_texts
+from pipelines.curation.dedup.tasks import Passes, Report
 
 HERE = 200_000
 """Up to so many documents are compared in this process: below half a gigabyte, and sooner than Ray's tasks begin."""
-
-Report = Callable[[str], None]
 
 
 def compare(c: Comparison, report: Report = lambda note: None, edges_a_task: int = EDGES_A_TASK) -> dict[str, Any]:
@@ -33,30 +29,21 @@ def compare(c: Comparison, report: Report = lambda note: None, edges_a_task: int
     """
     kinds = [kind for kind in KINDS if c.slices(kind)]
     groups, slices = len(c.groups), [(kind, number) for kind in kinds for number in range(c.slices(kind))]
-    seconds: dict[str, float] = {}
-
-    def each(name: str, task: Callable[..., None], items: list[Any], done: Callable[[Any], str]) -> None:
-        started = time.monotonic()
-        report(name)
-        todo = [item for item in items if not storage.exists(done(item))]
-        for _ in _tasks(f"duplicates-{name}", task, todo, here=c.documents <= HERE):
-            pass
-        seconds[name] = seconds.get(name, 0.0) + time.monotonic() - started
-
-    each("spill", partial(passes.spill, c=c), list(range(groups)), lambda g: c.file("spilled", g))
-    each("bucket", partial(_bucket, c=c), [list(s) for s in slices], lambda s: c.file(f"bucketed-{s[0]}", s[1]))
+    run = Passes("duplicates", c.documents <= HERE, report)
+    run.each("spill", partial(passes.spill, c=c), list(range(groups)), lambda g: c.file("spilled", g))
+    run.each("bucket", partial(_bucket, c=c), [list(s) for s in slices], lambda s: c.file(f"bucketed-{s[0]}", s[1]))
     bucketed = [storage.read_json(c.file(f"bucketed-{kind}", number)) for kind, number in slices]
     edges = sum(part["edges"] for part in bucketed)
-    stars = _components(c, edges, edges_a_task, each)
+    stars = _components(c, edges, edges_a_task, run)
     shards = max(1, -(-2 * edges // passes.MEMBERS_A_TASK))
-    each(
+    run.each(
         "gather",
         partial(passes.gather, stars=stars, shards=shards, c=c),
         list(range(groups + 1)),
         lambda g: c.file("members", g),
     )
-    each("choose", partial(passes.decide, c=c), list(range(shards)), lambda s: c.file("chosen", s))
-    each("remove", partial(passes.remove, shards=shards, c=c), list(range(groups)), lambda g: c.file("removed", g))
+    run.each("choose", partial(passes.decide, c=c), list(range(shards)), lambda s: c.file("chosen", s))
+    run.each("remove", partial(passes.remove, shards=shards, c=c), list(range(groups)), lambda g: c.file("removed", g))
     if c.settings.keep_index:
         _finish_index(c)
     figures = merged([storage.read_json(c.file("chosen", shard)) for shard in range(shards)])
@@ -69,25 +56,24 @@ def compare(c: Comparison, report: Report = lambda note: None, edges_a_task: int
         }
         for kind in kinds
     }
-    return {"documents": c.documents, "removed": removed, "edges": edges, "buckets": buckets, **figures} | {
-        "seconds": {name: round(value, 3) for name, value in seconds.items()}
-    }
+    values = {"documents": c.documents, "removed": removed, "edges": edges, "buckets": buckets, **figures}
+    return values | {"seconds": run.seconds()}
 
 
-def _components(c: Comparison, edges: int, edges_a_task: int, each: Callable[..., None]) -> int:
+def _components(c: Comparison, edges: int, edges_a_task: int, run: Passes) -> int:
     """The components as files of stars; returns how many files."""
     if edges <= edges_a_task:
-        each("components", partial(_connect, c=c), [0], lambda shard: c.file("stars", shard))
+        run.each("components", partial(_connect, c=c), [0], lambda shard: c.file("stars", shard))
         return 1
     shards = -(-edges // edges_a_task)
     numbers = list(range(shards))
-    each("components", partial(passes.first_turn, shards=shards, c=c), numbers, lambda s: c.file("turned", s, 0))
+    run.each("components", partial(passes.first_turn, shards=shards, c=c), numbers, lambda s: c.file("turned", s, 0))
     count, before = 0, None
     while True:
         for _ in range(2):
             count += 1
             step = partial(passes.turn, shards=shards, count=count, c=c)
-            each("components", step, numbers, lambda s, count=count: c.file("turned", s, count))
+            run.each("components", step, numbers, partial(_turned, count=count, c=c))
         marks = [storage.read_json(c.file("turned", shard, count)) for shard in numbers]
         now = (sum(mark["mark"] for mark in marks) % 2**64, sum(mark["edges"] for mark in marks))
         if now == before:
@@ -97,8 +83,12 @@ def _components(c: Comparison, edges: int, edges_a_task: int, each: Callable[...
             for earlier in (count - 2, count - 3) if count > 2 else ():
                 storage.remove(c.file("turn", shard, earlier))
     last = partial(passes.last_turn, shards=shards, count=count, c=c)
-    each("components", last, numbers, lambda s: c.file("stars", s))
+    run.each("components", last, numbers, lambda s: c.file("stars", s))
     return shards
+
+
+def _turned(shard: int, count: int, c: Comparison) -> str:
+    return c.file("turned", shard, count)
 
 
 def _connect(number: int, c: Comparison) -> None:
@@ -125,28 +115,3 @@ def _finish_index(c: Comparison) -> None:
         directory = location.removeprefix(home).lstrip("/").split("/")[0]
         if directory not in (c.key, "index.json"):
             storage.remove(storage.join(home, directory))
-
-
-def _tasks(name: str, task: Callable[..., None], items: list[Any], here: bool) -> Iterator[None]:
-    """Apply a task to items, one CPU each."""
-    if here or not items:
-        for item in items:
-            task(item)
-            yield
-        return
-    import ray
-    from ray.data import TaskPoolStrategy
-
-    def run(batch: dict[str, Any]) -> dict[str, Any]:
-        for item in batch["item"]:
-            task(json.loads(item))
-        return {"done": batch["item"]}
-
-    run.__name__ = name  # what the dashboard calls the operator
-    rows = [{"item": json.dumps(item)} for item in items]
-    dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
-        run, batch_size=1, num_cpus=1, compute=TaskPoolStrategy()
-    )
-    dataset.set_name(name)
-    for _ in dataset.iter_rows():
-        yield

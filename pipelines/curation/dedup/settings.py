@@ -75,11 +75,51 @@ class Preference(BaseModel, extra="forbid", frozen=True):
     )
 
 
+class LineDuplicates(BaseModel, extra="forbid", frozen=True):
+    """Segments that several documents have, or one has twice: one copy stays, in the document that `prefer` puts first
+    (ties by a hash of the id), at its first place there.
+
+    Documents that earlier stages removed take no part, so that no segment goes with a removed copy. The floor of five
+    words is that of C4's published code: shorter lines are mostly headings, answers and items of lists, which texts
+    have in common without a copy. Fifty words is Gopher's floor (Rae et al. 2021); DCLM drops a document of which 0.8
+    were seen before (Li et al. 2024).
+    """
+
+    by: Literal["lines", "paragraphs"] = Field(
+        default="lines", description="what is compared; blank lines part paragraphs"
+    )
+    min_words: int = Field(default=5, ge=1, description="segments of fewer words are left alone")
+    boilerplate_documents: int | None = Field(
+        default=None, ge=2, description="segments that at least so many documents have go everywhere; none: never"
+    )
+    max_lost: float = Field(
+        default=0.8, gt=0, le=1, description="a document that loses more than this share of its characters goes"
+    )
+    min_words_left: int = Field(
+        default=50, ge=1, description="a document goes that loses segments and has fewer words left"
+    )
+    sources: tuple[str, ...] | None = Field(
+        default=None, description="names of the sources whose documents take part; none: all but those of code"
+    )
+
+    def takes(self, name: str, kind: str) -> bool:
+        """Whether a source takes part. Code repeats lines by its nature."""
+        return kind != "code" if self.sources is None else name in self.sources
+
+    @property
+    def name(self) -> str:
+        """One of them."""
+        return self.by.removesuffix("s")
+
+
 class DuplicateSettings(BaseModel, extra="forbid", frozen=True):
     """Duplicate documents of the whole corpus, and of corpora that it is compared against."""
 
     exact: bool = Field(default=True, description="texts that are equal up to case, white space")
     near: NearDuplicates | None = Field(default=None, description="texts that share most of their word shingles")
+    lines: LineDuplicates | None = Field(
+        default=None, description="lines or paragraphs that several of the documents left have"
+    )
     prefer: tuple[Preference, ...] = Field(
         default=(),
         description="of duplicates the first by these stays, ties by the smallest id; a document without the value "

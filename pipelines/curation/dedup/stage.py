@@ -52,7 +52,7 @@ def deduplicate(
         return None
     earlier = tuple(Index.open(output, settings.near, settings.exact) for output in settings.against)
     started = time.monotonic()
-    signs = {unit.name: hashes.sign(unit, _content(removed[unit.name])) for unit in units}
+    signs = {unit.name: hashes.sign(unit, content(removed[unit.name])) for unit in units}
     todo = [unit for unit in units if place.done("sign", unit.name, signs[unit.name]) is None]
     arguments = {"hashes": hashes, "place": place, "signs": signs, "removed": removed}
     over_units("curate-signatures", _sign, arguments, todo, list(units), report)
@@ -61,12 +61,13 @@ def deduplicate(
     started = time.monotonic()
     named = sorted(units, key=lambda unit: unit.name)
     against = [[index.location, index.values["directory"]] for index in earlier]
-    key = storage.fingerprint(["dedup", VERSION, settings.model_dump(mode="json"), signs, against])
+    compared = settings.model_dump(mode="json", exclude={"lines"})
+    key = storage.fingerprint(["dedup", VERSION, compared, signs, against])
     done = place.done("dedup", "all", key)
     if done is None:
         place.begin("dedup", "all")
-        _remove_others(place, key)
-        counts = tuple(_documents(place, unit, signs[unit.name]) for unit in named)
+        remove_others(place, ("duplicates", "removed-dedup"), key)
+        counts = tuple(int(manifest_of(place, "sign", unit, signs)["documents"]) for unit in named)
         comparison = Comparison(place, key, settings, tuple(named), counts, earlier, Scale.of(sum(counts)))
         total = float(sum(unit.bytes for unit in units))
         figures = run.compare(comparison, lambda note: report(total, f"duplicates: {note}"))
@@ -84,20 +85,22 @@ def removed_positions(locations: Sequence[str]) -> np.ndarray:
     return np.concatenate([np.zeros(0, np.int64), *parts])
 
 
-def _content(locations: Sequence[str]) -> str | None:
+def content(locations: Sequence[str]) -> str | None:
+    """The fingerprint of lists of removed documents, None where there are none."""
     return storage.fingerprint([storage.file_fingerprint(location) for location in locations]) if locations else None
 
 
-def _documents(place: Workspace, unit: Unit, wanted: str) -> int:
-    manifest = place.done("sign", unit.name, wanted)
+def manifest_of(place: Workspace, stage: str, unit: Unit, wanted: Mapping[str, str]) -> dict[str, Any]:
+    """What a unit's manifest of a stage says. Raises RuntimeError where it is not of the wanted hash."""
+    manifest = place.done(stage, unit.name, wanted[unit.name])
     if manifest is None:
-        raise RuntimeError(f"{unit.name}: its signatures are not there; run it again")
-    return int(manifest["documents"])
+        raise RuntimeError(f"{unit.name}: {stage} left no manifest for these settings; run it again")
+    return manifest
 
 
-def _remove_others(place: Workspace, key: str) -> None:
+def remove_others(place: Workspace, folders: Sequence[str], key: str) -> None:
     """What comparisons of other keys left."""
-    for folder in ("duplicates", "removed-dedup"):
+    for folder in folders:
         home = storage.join(place.work, folder)
         for location in storage.expand(home):
             other = location.removeprefix(home).lstrip("/").split("/")[0]

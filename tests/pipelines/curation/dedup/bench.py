@@ -1,6 +1,6 @@
 """A curation's files around texts that nothing curated, and what a comparison of them removes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,10 +50,19 @@ class Bench:
         self.place = place = Workspace(str(output or self.folder / f"run-{self.runs}"))
         wanted = DuplicateSettings.model_validate({**settings, "against": list(against)})
         planned = [Unit(f"u-{number:03d}", 0, ()) for number in range(len(units))]
-        counts = tuple(self._write(place, unit, rows, wanted) for unit, rows in zip(planned, units, strict=True))
+        counts = tuple(
+            sign(written(place, unit, rows), wanted.near, place.keys(unit))
+            for unit, rows in zip(planned, units, strict=True)
+        )
         earlier = tuple(Index.open(one, wanted.near, wanted.exact) for one in wanted.against)
         comparison = Comparison(
-            place, self.key or f"key{self.runs}", wanted, tuple(planned), counts, earlier, scale or Scale.of(sum(counts))
+            place,
+            self.key or f"key{self.runs}",
+            wanted,
+            tuple(planned),
+            counts,
+            earlier,
+            scale or Scale.of(sum(counts)),
         )
         self.figures = run.compare(comparison, edges_a_task=edges_a_task)
         gone = {}
@@ -65,15 +74,16 @@ class Bench:
         assert len(gone) == self.figures["removed"]
         return gone
 
-    def _write(self, place: Workspace, unit: Unit, rows: Sequence[Row], settings: DuplicateSettings) -> int:
-        with TableWriter(place.documents(unit), EXTRACTED_SCHEMA) as documents:
-            for position, row in enumerate(rows):
-                documents.add((row.id, row.text, None, None, None, row.date, None, "f", position))
-        with TableWriter(place.decisions(unit), DECISIONS_SCHEMA) as decisions:
-            for position, row in enumerate(rows):
-                decisions.add((position, row.id, None))
-        with TableWriter(place.signals(unit), pa.schema([("quality", pa.float64())])) as signals:
-            for row in rows:
-                signals.add((np.nan if row.quality is None else row.quality,))
-        texts = survivors(place.documents(unit), place.decisions(unit), np.zeros(0, np.int64))
-        return sign(texts, settings.near, place.keys(unit))
+
+def written(place: Workspace, unit: Unit, rows: Sequence[Row]) -> Iterator:
+    """The documents of a unit as if rules kept them all; the survivors."""
+    with TableWriter(place.documents(unit), EXTRACTED_SCHEMA) as documents:
+        for position, row in enumerate(rows):
+            documents.add((row.id, row.text, None, None, None, row.date, None, "f", position))
+    with TableWriter(place.decisions(unit), DECISIONS_SCHEMA) as decisions:
+        for position, row in enumerate(rows):
+            decisions.add((position, row.id, None))
+    with TableWriter(place.signals(unit), pa.schema([("quality", pa.float64())])) as signals:
+        for row in rows:
+            signals.add((np.nan if row.quality is None else row.quality,))
+    return survivors(place.documents(unit), place.decisions(unit), np.zeros(0, np.int64))
