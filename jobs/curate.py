@@ -169,6 +169,9 @@ def _comparison(recipe: CurateRecipe) -> list[str]:
             f"near duplicates by {bands} bands of {rows} minima over {shingle}-word shingles: found with {chances} "
             f"similarity{verified}"
         )
+    if dedup.lines is not None:
+        own = f" of {', '.join(dedup.lines.sources)}" if dedup.lines.sources else ""
+        lines.append(f"{dedup.lines.by} of at least {dedup.lines.min_words} words{own}: each stays once")
     lines += [f"compared against {output}" for output in dedup.against]
     return lines
 

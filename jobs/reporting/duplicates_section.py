@@ -33,7 +33,26 @@ def duplicates(summary: dict[str, Any]) -> Html | None:
         if own:
             title = tag("summary", f"{name} copies side by side: {len(own)} pairs")
             parts.append(tag("details", title, *map(_pair, own), open="open" if stage == "near_dedup" else None))
+    lines = (summary["funnel"] or {}).get("lines")
+    if lines:
+        parts += _lines(lines)
     return join(parts)
+
+
+def _lines(record: dict[str, Any]) -> list[Html]:
+    """Lines or paragraphs that several documents have."""
+    name, cut = record["by"], record["duplicates_cut"] + record["boilerplate_cut"]
+    lede = (
+        f"{record['segments']:,} {name} of {record['documents']:,} documents were long enough to be compared. "
+        f"{cut:,} of them had been there before and were cut out of {record['edited']:,} documents that stay; "
+        f"{record['removed']:,} documents lost too much and went."
+    )
+    parts = [tag("h3", f"{name.capitalize()} across documents"), tag("p", lede)]
+    if record["most"]:
+        rows = [[each["text"], count(each["documents"])] for each in record["most"]]
+        title = tag("summary", f"The {name} that most documents have")
+        parts.append(tag("details", title, table([name, "documents"], rows)))
+    return parts
 
 
 def _sizes(record: dict[str, Any]) -> Html:

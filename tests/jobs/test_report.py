@@ -48,6 +48,16 @@ def run(tmp_path: Path) -> Path:
             "flips_moved": 0.1,
             "flips": [{"stage": "rules", "reason": "too_few_words", "looser": 11, "stricter": 13}],
             "samples": {"kept": [sample], "rejected": [rejected]},
+            "lines": {
+                "by": "lines",
+                "segments": 2577,
+                "documents": 203,
+                "duplicates_cut": 40,
+                "boilerplate_cut": 2,
+                "edited": 16,
+                "removed": 4,
+                "most": [{"documents": 3, "text": "home | products"}],
+            },
             "duplicates": {
                 "documents": 1100,
                 "removed": 100,
@@ -224,7 +234,12 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
 
 
 def test_duplicates_and_contamination_are_shown_side_by_side(page: Page) -> None:
-    for words in ("100 (9.1 %) are copies, in 55 clusters", "estimated similarity 0.90", "4 to 7 documents"):
+    for words in (
+        "100 (9.1 %) are copies, in 55 clusters",
+        "estimated similarity 0.90",
+        "4 to 7 documents",
+        "42 of them",
+    ):
         assert words in page.text
     for words in ("19 documents went", "qa, qa.jsonl, row 188: 4% seen, 0% after", "held by wiki/1", "a common phrase"):
         assert words in page.text
