@@ -15,7 +15,7 @@ from models.training.pretraining import ObjectiveSettings, PretrainingData
 from models.training.settings import TrainingSettings
 from pipelines import storage
 from pipelines.storage import Location
-from pipelines.tokens import MixtureSettings, TokenStore
+from pipelines.tokens import MixtureSettings, Packing, TokenStore
 
 
 def expand_model(value: Any) -> Any:
@@ -36,6 +36,14 @@ class PretrainRecipe(Recipe, extra="forbid", frozen=True):
     model: ModelSettings = Field(description="the network's shape; `preset: NAME` starts from a named one")
     objective: ObjectiveSettings = Field(default=ObjectiveSettings(), description="what it learns to predict")
     mixture: MixtureSettings = Field(default=MixtureSettings(), description="what is drawn from each source")
+    packing: Packing = Field(
+        default="concatenate",
+        description="how training documents become windows: concatenate (cut at every border), best_fit (whole "
+        "documents, padded), one_document (one a window, padded)",
+    )
+    verify_tokens: bool = Field(
+        default=True, description="read all files of the store and compare checksums first: about a second a gigabyte"
+    )
     training: TrainingSettings = Field(description="budget, batch, optimizer, schedule, engine, workers")
     initial_weights: Location | None = Field(
         default=None, description="a Hugging Face directory to go on from (new optimizer, new data order); none: fresh"
@@ -72,6 +80,7 @@ class PretrainRecipe(Recipe, extra="forbid", frozen=True):
             mixture=self.mixture if train else MixtureSettings(),
             objective=self.objective,
             seed=self.seed if train else 0,
+            packing=self.packing if train else "concatenate",
         )
 
 
@@ -96,7 +105,9 @@ class Pretrain(Job[PretrainRecipe]):
         training, model = recipe.training, recipe.model
         samples = training.steps * training.sequences_per_step
         try:
-            plan = recipe.data("train").samples().plan(samples)
+            data = recipe.data("train").samples()
+            data.check(samples)
+            plan, packed = data.plan(samples), data.packed()
         except ValueError as error:
             raise InputError(str(error)) from None
         drawn = ", ".join(f"{name} {each['epochs']:.2f}" for name, each in plan["sources"].items())
@@ -105,7 +116,10 @@ class Pretrain(Job[PretrainRecipe]):
         return Plan(
             work=[
                 f"{recipe.tokens}: {store.manifest['splits']['train']['tokens']:,} training tokens",
-                f"draw {plan['tokens']:,} tokens; passes over each source: {drawn}",
+                f"draw {plan['tokens']:,} tokens; passes over each source: {drawn}"
+                + (f"; not drawn: {', '.join(plan['left_out'])}" if plan["left_out"] else ""),
+                f"packing {recipe.packing}: {packed['cut']:,} of {packed['documents']:,} documents cut, "
+                f"{packed['padding']:.2%} padding",
                 f"train {model.architecture} of {model.parameters():,} parameters ({recipe.objective.name}) for "
                 f"{training.steps:,} steps of {training.tokens_per_step:,} tokens: {flops:.2e} FLOPs",
                 f"{training.workers} worker{'s'[: training.workers != 1]}, {training.engine}"
@@ -124,6 +138,8 @@ class Pretrain(Job[PretrainRecipe]):
         training = recipe.training
         try:
             recipe.data("train").samples().check(training.steps * training.sequences_per_step)
+            if recipe.verify_tokens:
+                store.verify()
         except ValueError as error:
             raise InputError(str(error)) from None
         job.connect()
@@ -212,9 +228,12 @@ def checked_store(recipe: PretrainRecipe) -> TokenStore:
     """The recipe's token store.
 
     Raises:
-        InputError: its vocabulary is larger than the model's.
+        InputError: it is not as its manifest says, or its vocabulary is larger than the model's.
     """
-    store = TokenStore(recipe.tokens)
+    try:
+        store = TokenStore(recipe.tokens)
+    except ValueError as error:
+        raise InputError(str(error)) from None
     if store.vocabulary_size > recipe.model.vocabulary_size:
         raise InputError(
             f"{recipe.tokens}: has {store.vocabulary_size:,} token ids, model.vocabulary_size is "

@@ -2,26 +2,41 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from jobs import job
+from jobs import config, job
 from jobs.job import InputError, Job, Outcome, Plan, Recipe, main
 from jobs.progress import Progress
 from pipelines import storage
 from pipelines.storage import Location
-from pipelines.tokens import TokensSettings, TokenStore, build, corpus
+from pipelines.tokens import TokensSettings, TokenStore, build, corpus, planning
 from pipelines.tokens.build import missing_units
+from pipelines.tokens.fertility import OURS
 from pipelines.tokens.report import describe
+
+BYTES_A_TOKEN = 4.0
+"""What a token is taken to stand for before there is a tokenizer: English text, vocabularies of some ten thousands."""
 
 
 class TokenizeRecipe(TokensSettings, Recipe, extra="forbid", frozen=True):
     """What is tokenized, and how. The store goes to `<output>/tokens`."""
 
     corpus: Location = Field(description="the corpus that jobs.curate made")
+    compare: dict[str, Location] = Field(
+        default_factory=dict, description="name -> another tokenizer.json, whose bytes per token the report gives too"
+    )
+
+    @field_validator("compare")
+    @classmethod
+    def _names_are_free(cls, compare: dict[str, str]) -> dict[str, str]:
+        if OURS in compare:
+            raise ValueError(f"{OURS!r} is the name of the store's own tokenizer")
+        return compare
 
     @property
     def tokens(self) -> str:
@@ -41,10 +56,12 @@ class Tokenize(Job[TokenizeRecipe]):
     recipe = TokenizeRecipe
 
     def inputs(self, recipe: TokenizeRecipe) -> dict[str, str]:
-        """The corpus by its manifest, and the tokenizer brought along."""
+        """The corpus by its manifest, the tokenizer brought along, and those to compare with."""
         inputs = {"corpus": job.require(storage.join(recipe.corpus, "manifest.json"), "jobs.curate")}
         if recipe.tokenizer.file:
             inputs["tokenizer"] = job.require(recipe.tokenizer.file, "whoever trained it")
+        for name, location in recipe.compare.items():
+            inputs[f"compare.{name}"] = job.require(location, "jobs.fetch")
         return inputs
 
     def plan(self, recipe: TokenizeRecipe) -> Plan:
@@ -64,11 +81,21 @@ class Tokenize(Job[TokenizeRecipe]):
                 f"{recipe.corpus}: {values['documents']:,} documents, {values['bytes'] / 1e6:,.1f} MB of text",
                 made,
                 f"encode {len(missing):,} of {len(units):,} units, one task of one CPU each, "
-                f"{recipe.validation_fraction:.1%} of the documents held out",
+                f"{recipe.validation_fraction + recipe.test_fraction:.1%} of the documents held out",
                 f"write {recipe.tokens}",
             ],
             resources={"CPU": 1.0},
         )
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """What a pretraining would draw."""
+        parser.add_argument(
+            "--plan", metavar="PRETRAIN.yaml", help="print what a pretraining recipe's mixture and budget come to"
+        )
+
+    def instead(self, recipe: TokenizeRecipe, options: argparse.Namespace) -> Iterable[str] | None:
+        """The plan of a pretraining over this store or, where it is not made yet, over the corpus."""
+        return None if options.plan is None else _drawn(recipe, options.plan)
 
     def run(self, recipe: TokenizeRecipe) -> Outcome:
         """Build the store on Ray Data."""
@@ -78,7 +105,7 @@ class Tokenize(Job[TokenizeRecipe]):
         job.connect()
         build(recipe.corpus, recipe.tokens, recipe.settings, OnRay(), _reporter(values["bytes"]))
         store = TokenStore(recipe.tokens)
-        figures = describe(store)
+        figures = describe(store, recipe.compare)
         storage.write_json(storage.join(recipe.run_directory, "tokens.json"), figures)
         splits, ratios = figures["splits"], figures["bytes_per_token"]
         languages = ", ".join(f"{language} {ratio:.2f}" for language, ratio in ratios["languages"].items())
@@ -97,9 +124,46 @@ class Tokenize(Job[TokenizeRecipe]):
                 f"{split}: {counts['documents']:,} documents, {counts['tokens']:,} tokens, "
                 f"{counts['bytes'] / 1e6:,.1f} MB of text"
                 for split, counts in splits.items()
+                if counts["documents"]
             ]
-            + [f"{figures['vocabulary_size']:,} tokens in the vocabulary, {fertility}"],
+            + [f"{figures['vocabulary_size']:,} tokens in the vocabulary, {fertility}"]
+            + [_beside(figures["fertility"]["languages"], name) for name in recipe.compare],
         )
+
+
+def _drawn(recipe: TokenizeRecipe, pretraining: str) -> Iterator[str]:
+    """What a pretraining's mixture and budget come to.
+
+    Raises InputError where there is neither store nor corpus, or the mixture does not fit what is there.
+    """
+    from jobs.pretrain import PretrainRecipe
+
+    wanted = config.load(PretrainRecipe, pretraining)
+    try:
+        about, available = _available(recipe)
+        found = planning.plan(available, wanted.mixture, wanted.training.steps * wanted.training.tokens_per_step)
+        yield about
+        yield from planning.lines(found)
+        found.check()
+    except ValueError as error:
+        raise InputError(str(error)) from None
+
+
+def _available(recipe: TokenizeRecipe) -> tuple[str, planning.Available]:
+    """Tokens by source and language: counted where the store is made, else about what the corpus comes to."""
+    if storage.exists(storage.join(recipe.tokens, "manifest.json")):
+        return f"tokens of {recipe.tokens}", planning.of_store(TokenStore(recipe.tokens))
+    held_out = recipe.validation_fraction + recipe.test_fraction
+    about = f"{recipe.tokens} is not made yet: about {BYTES_A_TOKEN:g} bytes a token of {recipe.corpus}"
+    job.require(storage.join(recipe.corpus, "manifest.json"), "jobs.curate")
+    return about, planning.of_corpus(_corpus_manifest(recipe), BYTES_A_TOKEN, 1 - held_out)
+
+
+def _beside(languages: dict[str, dict[str, float]], name: str) -> str:
+    """Bytes per token by language, another tokenizer's and ours."""
+    measured = {language: row for language, row in languages.items() if name in row}
+    pairs = ", ".join(f"{language} {row[name]:.2f} / {row[OURS]:.2f}" for language, row in measured.items())
+    return f"bytes a token, {name} / {OURS}, on the same texts: {pairs}"
 
 
 def _reporter(total_bytes: int) -> Callable[[float, str], None]:

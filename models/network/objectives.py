@@ -1,12 +1,15 @@
 """Training objectives: pure functions from a window of tokens to inputs and aligned labels.
 
 Every objective is called with (tokens [T+1], documents [T+1], seed, sample_id) and answers (input_ids [T],
-labels [T], documents [T]), all int64: the logits at t are to predict labels[t], and -100 is no target. Chance comes
-from (seed, sample id) alone, so a sample looks the same on any number of workers and after any resume.
+labels [T], documents [T]), all int64: the logits at t are to predict labels[t], and -100 is no target. The window is
+tokens[1:]; tokens[0] comes before it. Document -1 is none: padding, and tokens that are there to be seen only.
+Positions are not handed on: the network restarts them wherever the document changes. Chance comes from (seed, sample
+id) alone, so a sample looks the same on any number of workers and after any resume.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,6 +19,8 @@ from numpy.typing import NDArray
 IGNORE = -100
 SPECIAL_TOKENS = 16
 """Ids below this are special in every groundwork tokenizer."""
+NO_DOCUMENT = -1
+"""The document of a position that belongs to none."""
 
 END_OF_TEXT, PAD, MASK, FIM_PREFIX, FIM_SUFFIX, FIM_MIDDLE = range(6)
 
@@ -29,6 +34,22 @@ class Objective(Protocol):
     def __call__(self, tokens: NDArray, documents: NDArray, seed: int, sample_id: int) -> Sample:
         """(input_ids [T], labels [T], documents [T]) of tokens [T+1] and documents [T+1]."""
 
+    def batch(self, tokens: NDArray, documents: NDArray, seed: int, sample_ids: Sequence[int]) -> Sample:
+        """The same of many samples at once: each [n, T] of tokens [n, T+1] and documents [n, T+1]."""
+
+
+class _RowByRow:
+    """An objective whose batch is its samples one by one."""
+
+    def batch(self: Objective, tokens: NDArray, documents: NDArray, seed: int, sample_ids: Sequence[int]) -> Sample:
+        """See `Objective`."""
+        rows = len(tokens), tokens.shape[1] - 1
+        parts = np.empty(rows, np.int64), np.empty(rows, np.int64), np.empty(rows, np.int64)
+        for row, sample_id in enumerate(sample_ids):
+            for part, values in zip(parts, self(tokens[row], documents[row], seed, int(sample_id)), strict=True):
+                part[row] = values
+        return parts
+
 
 @dataclass(frozen=True)
 class Causal:
@@ -41,12 +62,18 @@ class Causal:
 
     def __call__(self, tokens: NDArray, documents: NDArray, seed: int, sample_id: int) -> Sample:
         """Inputs are tokens[:-1], labels tokens[1:], documents those of the labels."""
-        tokens, documents = np.array(tokens, np.int64), np.array(documents, np.int64)
-        return tokens[:-1], tokens[1:], documents[1:]
+        inputs, labels, numbers = self.batch(tokens[None], documents[None], seed, [sample_id])
+        return inputs[0], labels[0], numbers[0]
+
+    def batch(self, tokens: NDArray, documents: NDArray, seed: int, sample_ids: Sequence[int]) -> Sample:
+        """See `Objective`."""
+        labels, numbers = np.array(tokens[:, 1:], np.int64, order="C"), np.array(documents[:, 1:], np.int64, order="C")
+        labels[numbers == NO_DOCUMENT] = IGNORE
+        return np.array(tokens[:, :-1], np.int64, order="C"), labels, numbers
 
 
 @dataclass(frozen=True)
-class Masked:
+class Masked(_RowByRow):
     """Recover hidden tokens from both sides (Devlin et al. 2019; rate 0.3 as in Wettig et al. 2023 and ModernBERT).
 
     Args:
@@ -69,20 +96,21 @@ class Masked:
 
     def __call__(self, tokens: NDArray, documents: NDArray, seed: int, sample_id: int) -> Sample:
         """Inputs with hidden tokens, labels at the targets only."""
-        inputs = np.array(tokens[:-1], np.int64)
+        inputs, numbers = np.array(tokens[1:], np.int64), np.array(documents[1:], np.int64)
         draw = generator(seed, sample_id)
-        target = (draw.random(len(inputs)) < self.rate) & (inputs >= SPECIAL_TOKENS)
+        ordinary = (inputs >= SPECIAL_TOKENS) & (numbers != NO_DOCUMENT)
+        target = (draw.random(len(inputs)) < self.rate) & ordinary
         labels = np.where(target, inputs, IGNORE)
         kind = draw.random(len(inputs))
         random_tokens = draw.integers(SPECIAL_TOKENS, self.vocabulary_size, len(inputs))
         inputs[target & (kind < self.masked)] = MASK
         replace = target & (kind >= self.masked) & (kind < self.masked + self.replaced)
         inputs[replace] = random_tokens[replace]
-        return inputs, labels, np.array(documents[:-1], np.int64)
+        return inputs, labels, numbers
 
 
 @dataclass(frozen=True)
-class FillInTheMiddle:
+class FillInTheMiddle(_RowByRow):
     """Causal, with a share of the documents cut in three and the middle moved last (Bavarian et al. 2022).
 
     A chosen document (prefix, middle, suffix) becomes `<|fim_prefix|> prefix <|fim_suffix|> suffix <|fim_middle|>
@@ -102,6 +130,8 @@ class FillInTheMiddle:
         draw = generator(seed, sample_id)
         edges = np.flatnonzero(np.diff(documents)) + 1
         for piece in np.split(np.arange(len(moved)), edges):
+            if documents[piece[0]] == NO_DOCUMENT:
+                continue
             chosen, suffix_first = draw.random(2) < (self.rate, 0.5)
             cuts = draw.random(2)
             ended = moved[piece[-1]] == END_OF_TEXT

@@ -6,10 +6,12 @@ any resume.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
+
+from models.network.objectives import Objective
 
 IGNORED = -100
 """The label of a position that is no target."""
@@ -25,7 +27,11 @@ class Dataset(Protocol):
         """Samples in one pass; numbers at or above it are valid too (a later pass)."""
 
     def batch(self, indices: Sequence[int]) -> dict[str, np.ndarray]:
-        """`input_ids`, `labels` (-100 = not a target, aligned with the logits) and `documents`, each int [n, T]."""
+        """`input_ids`, `labels` (-100 = not a target, aligned with the logits) and `documents`, each int [n, T].
+
+        Attention stays within a document, and the network derives positions from `documents`: they start at 0
+        wherever the number changes.
+        """
 
 
 @runtime_checkable
@@ -43,15 +49,11 @@ class Samples(Protocol):
 
     def __len__(self) -> int: ...
 
-    def sample(self, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Tokens and document numbers, each [T + 1]."""
+    def batch(self, indices: Sequence[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Tokens, document numbers (-1: none) and positions, each [n, T + 1]."""
 
     def source(self, k: int) -> str:
         """The source of sample k."""
-
-
-Objective = Callable[[np.ndarray, np.ndarray, int, int], tuple[np.ndarray, np.ndarray, np.ndarray]]
-"""(tokens [T+1], documents [T+1], seed, sample number) -> (input_ids [T], labels [T], documents [T])."""
 
 
 class PretrainingDataset:
@@ -76,11 +78,6 @@ class PretrainingDataset:
 
     def batch(self, indices: Sequence[int]) -> dict[str, np.ndarray]:
         """See `Dataset.batch`."""
-        shape = (len(indices), self.sequence_length)
-        out = {name: np.empty(shape, dtype=np.int64) for name in ("input_ids", "labels", "documents")}
-        for row, index in enumerate(indices):
-            tokens, documents = self.samples.sample(int(index))
-            parts = self.objective(tokens, documents, self.seed, int(index))
-            for name, part in zip(out, parts, strict=True):
-                out[name][row] = part
-        return out
+        tokens, documents, _ = self.samples.batch(indices)
+        inputs, labels, numbers = self.objective.batch(tokens, documents, self.seed, indices)
+        return {"input_ids": inputs, "labels": labels, "documents": numbers}

@@ -1,9 +1,13 @@
-"""Batches made ahead of time in a thread, in order."""
+"""Batches made ahead of time in a thread, in order.
+
+The kernels that gather batches let go of the interpreter, so the thread runs beside the training step.
+"""
 
 from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
@@ -14,10 +18,14 @@ class Prefetch(Generic[T]):
     """Iterates over `make(i)` for i in [first, last), `ahead` items in advance; use it in a `with` block.
 
     An exception in `make` is raised where its item would have come.
+
+    Attributes:
+        waited_seconds: how long the iteration stood still because no item was ready.
     """
 
     def __init__(self, make: Callable[[int], T], first: int, last: int, ahead: int = 2) -> None:
         self._make, self._first, self._last = make, first, last
+        self.waited_seconds = 0.0
         self._items: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(ahead)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, name="prefetch", daemon=True)
@@ -31,7 +39,9 @@ class Prefetch(Generic[T]):
 
     def __iter__(self) -> Iterator[T]:
         for _ in range(self._first, self._last):
+            began = time.perf_counter()
             item, error = self._items.get()
+            self.waited_seconds += time.perf_counter() - began
             if error is not None:
                 raise error
             assert item is not None

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from models.network import build
 from models.training.data import PretrainingDataset
-from pipelines.tokens import MixtureSettings, Samples, TokenStore
+from pipelines.tokens import MixtureSettings, Packing, Samples, TokenStore
 
 
 class ObjectiveSettings(BaseModel, extra="forbid", frozen=True):
@@ -50,6 +50,7 @@ class PretrainingData:
         mixture: what is drawn from each source.
         objective: the task.
         seed: of sample order and of what the objective hides.
+        packing: how documents become windows.
     """
 
     store: str
@@ -58,10 +59,12 @@ class PretrainingData:
     mixture: MixtureSettings
     objective: ObjectiveSettings
     seed: int
+    packing: Packing = "concatenate"
 
     def samples(self) -> Samples:
         """The windows. Raises ValueError when the mixture names a source that the store has not."""
-        return Samples(TokenStore(self.store), self.split, self.sequence_length, self.mixture, self.seed)
+        store = TokenStore(self.store)
+        return Samples(store, self.split, self.sequence_length, self.mixture, self.seed, self.packing)
 
     def __call__(self) -> PretrainingDataset:
         """The dataset."""

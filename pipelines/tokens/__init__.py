@@ -5,6 +5,7 @@ Training code reads `TokenStore` and `Samples`. `build` makes a store of a corpu
 
 from pipelines.tokens.build import TokensSettings, build
 from pipelines.tokens.mixture import MixtureSettings
+from pipelines.tokens.packing import Packing
 from pipelines.tokens.samples import Samples
 from pipelines.tokens.store import SPLITS, TokenStore
 from pipelines.tokens.tokenizer import SPECIAL_TOKENS, TokenizerSettings
@@ -13,6 +14,7 @@ __all__ = [
     "SPECIAL_TOKENS",
     "SPLITS",
     "MixtureSettings",
+    "Packing",
     "Samples",
     "TokenStore",
     "TokenizerSettings",

@@ -1,203 +1,178 @@
-"""One unit of a corpus into shards: text to tokens, one shard a (split, source), the unit's manifest last."""
+"""One unit of a corpus into a run: text to tokens, by group and order hash, the unit's manifest last."""
 
 from __future__ import annotations
 
-import hashlib
-import io
+import functools
 import os
-import re
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
-from tokenizers import Tokenizer
+import pyarrow.compute as pc
 
 from pipelines import storage
-from pipelines.tokens import corpus
-from pipelines.tokens.corpus import Unit
-from pipelines.tokens.megatron import Tokens, dtype_for, index_bytes, narrow
-from pipelines.tokens.store import BIN_SUFFIX, IDX_SUFFIX, SIDECAR_SUFFIX
+from pipelines.tokens import corpus, runs
+from pipelines.tokens.corpus import HeldOut, Unit
+from pipelines.tokens.megatron import dtype_for, narrow
+from pipelines.tokens.runs import Documents
+from pipelines.tokens.store import SPLITS, stem
 from pipelines.tokens.tokenizer import END_OF_TEXT, load, token_bytes
 
-VERSION = 1
-_LONGEST_PIECE = 1 << 18
+if TYPE_CHECKING:
+    from pipelines.tokens.encoder import Encoder
+
+VERSION = 2
+"""Up by one when runs or shards of the same documents have other bytes: all work is then done again."""
 _LENGTH_BINS = 33
-_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 
 
-def unit_key(unit: Unit, tokenizer_sha256: str, validation_fraction: float) -> str:
+def unit_key(unit: Unit, tokenizer_sha256: str, held_out: HeldOut) -> str:
     """Names a unit's work: equal keys give equal bytes."""
-    return storage.fingerprint([VERSION, unit.sha256, unit.start, unit.stop, tokenizer_sha256, validation_fraction])
+    return storage.fingerprint([VERSION, unit.sha256, unit.start, unit.stop, tokenizer_sha256, held_out])
 
 
-def unit_manifest_location(location: str, unit: Unit) -> str:
-    """Where the manifest of a unit is, in the store at `location`."""
-    return storage.join(location, "units", f"{unit.ordinal:05d}.json")
+def run_name(ordinal: int) -> str:
+    """The path of a unit's run in the store."""
+    return f"units/{ordinal:05d}.run"
 
 
-def finished(location: str, unit: Unit, key: str) -> dict[str, Any] | None:
-    """The manifest of a unit that was done before under this key, else None."""
-    path = unit_manifest_location(location, unit)
-    if not storage.exists(path):
+def manifest_name(ordinal: int) -> str:
+    """The path of a unit's manifest in the store."""
+    return f"units/{ordinal:05d}.json"
+
+
+def finished(location: str, unit: Unit, key: str, there: Mapping[str, int]) -> dict[str, Any] | None:
+    """The manifest of a unit that was done before under this key and whose run is still there, else None.
+
+    Args:
+        there: sizes of the files in the store's `units/`.
+    """
+    if manifest_name(unit.ordinal) not in there:
         return None
-    values: dict[str, Any] = storage.read_json(path)
-    return values if values.get("key") == key else None
+    values: dict[str, Any] = storage.read_json(storage.join(location, manifest_name(unit.ordinal)))
+    whole = values.get("key") == key and there.get(run_name(unit.ordinal)) == values["run_bytes"]
+    return values if whole else None
 
 
-def encode_unit(unit: Unit, location: str, tokenizer_sha256: str, validation_fraction: float) -> dict[str, Any]:
-    """Tokenize one unit into the store at `location`; returns the manifest it wrote.
+class Tools(NamedTuple):
+    """What encoding needs of a tokenizer."""
+
+    encoder: Encoder
+    sizes: npt.NDArray[np.int32]
+    dtype: str
+    end: int
+
+
+@functools.lru_cache(maxsize=1)
+def tools(directory: str, sha256: str) -> Tools:
+    """The tools of the tokenizer in a directory; kept per process, with the words that it has met.
 
     Raises:
-        ValueError: the tokens of a document do not stand for its bytes, or a source's name is no file name.
+        ValueError: another tokenizer than the SHA-256 names, or one without an end of text.
     """
+    # Training imports this package too, and has no use for the kernel.
+    from pipelines.tokens.encoder import encoder_of
+
     # Every task has one core; the library's own threads would only fight over it.
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    tokenizer = load(storage.join(location, "tokenizer"), tokenizer_sha256)
+    tokenizer = load(directory, sha256)
     sizes = token_bytes(tokenizer)
-    groups: dict[tuple[str, str], _Group] = {}
-    token_lengths = np.zeros(_LENGTH_BINS, dtype=np.int64)
-    for table in corpus.read(unit):
-        texts = table["text"].to_pylist()
-        data = [text.encode() for text in texts]
-        documents = encode(tokenizer, texts)
-        names, languages = table["source"].to_pylist(), table["language"].to_pylist()
-        for row, identity in enumerate(table["id"].to_pylist()):
-            tokens, size = documents[row], len(data[row])
-            stood_for = sizes[tokens]
-            if int(stood_for.sum()) != size:
-                raise ValueError(f"{unit.file}: {identity}: {int(stood_for.sum())} bytes in tokens, {size} in the text")
-            token_lengths += np.bincount(np.minimum(stood_for, _LENGTH_BINS - 1), minlength=_LENGTH_BINS)
-            split = corpus.split_of(data[row], validation_fraction)
-            group = groups.setdefault((split, names[row]), _Group(dtype_for(len(sizes))))
-            group.add(identity, languages[row], tokens, size)
-    end = _end_of_text(tokenizer)
-    shards = [
-        group.write(location, split, source, unit.ordinal, end) for (split, source), group in sorted(groups.items())
-    ]
+    end = tokenizer.token_to_id(END_OF_TEXT)
+    if end is None:
+        raise ValueError(f"{directory}: the tokenizer has no {END_OF_TEXT}")
+    return Tools(encoder_of(tokenizer), sizes, dtype_for(len(sizes)), end)
+
+
+def encode_unit(unit: Unit, location: str, tokenizer_sha256: str, held_out: HeldOut) -> dict[str, Any]:
+    """Tokenize one unit into a run of the store at `location`; returns the manifest it wrote.
+
+    Raises:
+        ValueError: the tokens of a document do not stand for its bytes.
+    """
+    # A manifest of former settings must not come to stand beside this run.
+    manifest_location = storage.join(location, manifest_name(unit.ordinal))
+    storage.remove(manifest_location)
+    using = tools(storage.join(location, "tokenizer"), tokenizer_sha256)
+    batches = [_encode(batch, unit, using, held_out) for batch in corpus.read(unit)]
+    names = pa.concat_tables([batch.groups for batch in batches]).combine_chunks()
+    groups = (
+        names.group_by(["split", "source", "language"])
+        .aggregate([])
+        .sort_by([("split", "ascending"), ("source", "ascending"), ("language", "ascending")])
+    )
+    documents = runs.joined([batch.documents for batch in batches], np.dtype(using.dtype).newbyteorder("<"))
+    entries, parts, at = [], list[bytes](), 0
+    for group in groups.to_pylist():
+        stem(**group, number=0)  # raises for a name that no file can have
+        mine = functools.reduce(pc.and_, [pc.equal(names[name], value) for name, value in group.items()])
+        rows = np.flatnonzero(np.asarray(mine.combine_chunks()))
+        chosen = documents.take(rows[np.argsort(documents.hashes[rows], kind="stable")])
+        found = runs.blocks(chosen)
+        bounds = np.cumsum([at, *map(len, found)]).tolist()
+        parts += found
+        at = bounds[-1]
+        entries.append({**group, **totals(chosen), "bounds": bounds})
+    storage.write_parts(storage.join(location, run_name(unit.ordinal)), parts)
     values = {
-        "version": VERSION,
-        "key": unit_key(unit, tokenizer_sha256, validation_fraction),
+        "key": unit_key(unit, tokenizer_sha256, held_out),
         "unit": unit.ordinal,
         "file": unit.file.rsplit("/", 1)[1],
         "rows": [unit.start, unit.stop],
-        "shards": shards,
-        "token_lengths": token_lengths.tolist(),
+        "run_bytes": at,
+        "groups": entries,
+        "token_lengths": np.sum([batch.token_lengths for batch in batches], axis=0).tolist(),
     }
-    storage.write_json(unit_manifest_location(location, unit), values)
+    storage.write_json(manifest_location, values)
     return values
 
 
-def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> list[npt.NDArray[np.int32]]:
-    """Tokens of each text, without any special token."""
-    pieces: list[str] = []
-    counts = []
-    for text in texts:
-        before = len(pieces)
-        pieces.extend(split_long(text, _LONGEST_PIECE))
-        counts.append(len(pieces) - before)
-    encoded = tokenizer.encode_batch_fast(pieces, add_special_tokens=False)
-    arrays = [np.array(piece.ids, dtype=np.int32) for piece in encoded]
-    documents = []
-    at = 0
-    for count in counts:
-        part = arrays[at : at + count]
-        documents.append(part[0] if count == 1 else np.concatenate(part))
-        at += count
-    return documents
+def totals(documents: Documents) -> dict[str, int]:
+    """What a manifest counts."""
+    return {
+        "documents": len(documents.lengths),
+        "tokens": int(documents.lengths.sum()),
+        "bytes": int(documents.bytes.sum()),
+    }
 
 
-def split_long(text: str, longest: int) -> Iterator[str]:
-    """Pieces of at most `longest` characters that make up the text, cut after a line break where there is one.
-
-    The encoder's time and memory grow faster than the text, so books and dumps are encoded in pieces.
-    """
-    start = 0
-    while len(text) - start > longest:
-        cut = text.rfind("\n", start + 1, start + longest)
-        stop = cut + 1 if cut > 0 else start + longest
-        yield text[start:stop]
-        start = stop
-    yield text[start:]
+class _Batch(NamedTuple):
+    groups: pa.Table
+    documents: Documents
+    token_lengths: npt.NDArray[np.int64]
 
 
-def _end_of_text(tokenizer: Tokenizer) -> int:
-    end = tokenizer.token_to_id(END_OF_TEXT)
-    if end is None:
-        raise ValueError(f"the tokenizer has no {END_OF_TEXT}")
-    return int(end)
+def _encode(batch: pa.RecordBatch, unit: Unit, using: Tools, held_out: HeldOut) -> _Batch:
+    texts = batch["text"]
+    ids, lengths = using.encoder.encode(texts)
+    used = using.sizes[ids]
+    sizes = np.asarray(pc.binary_length(texts), dtype=np.int64)
+    _check_bytes(np.diff(np.concatenate([[0], np.cumsum(used, dtype=np.int64)])[_bounds(lengths)]), sizes, batch, unit)
+    ends = _bounds(lengths + 1)[1:] - 1
+    tokens = np.empty(len(ids) + len(lengths), np.dtype(using.dtype).newbyteorder("<"))
+    inner = np.ones(len(tokens), bool)
+    inner[ends] = False
+    tokens[inner] = narrow(ids, using.dtype)
+    tokens[ends] = narrow(np.array([using.end]), using.dtype)
+    split = pa.array(SPLITS, pa.large_string()).take(pa.array(corpus.splits_of(corpus.text_hashes(texts), held_out)))
+    return _Batch(
+        pa.table({"split": split, "source": batch["source"], "language": batch["language"]}),
+        Documents(corpus.order_hashes(batch["id"]), batch["id"], sizes, lengths + 1, tokens),
+        np.bincount(np.minimum(used, _LENGTH_BINS - 1), minlength=_LENGTH_BINS),
+    )
 
 
-class _Group:
-    """Documents of one (split, source) on their way into a shard."""
-
-    def __init__(self, dtype: str) -> None:
-        self.dtype = dtype
-        self.ids: list[str] = []
-        self.languages: list[str | None] = []
-        self.tokens: list[Tokens] = []
-        self.bytes: list[int] = []
-
-    def add(self, identity: str, language: str | None, tokens: npt.NDArray[np.int32], size: int) -> None:
-        self.ids.append(identity)
-        self.languages.append(language)
-        self.tokens.append(narrow(tokens, self.dtype))
-        self.bytes.append(size)
-
-    def write(self, location: str, split: str, source: str, ordinal: int, end: int) -> dict[str, Any]:
-        """Write `.bin`, `.idx` and sidecar; returns what the manifest says of the shard."""
-        if not _SAFE_NAME.match(source):
-            raise ValueError(f"source {source!r}: expected letters, digits, '.', '_' and '-', as it names files")
-        lengths = np.array([len(tokens) + 1 for tokens in self.tokens], dtype=np.int64)
-        stop = narrow(np.array([end]), self.dtype)
-        joined = np.concatenate([part for tokens in self.tokens for part in (tokens, stop)])
-        offsets = np.concatenate([[0], np.cumsum(lengths)[:-1]])
-        sidecar = pa.table(
-            {
-                "id": pa.array(self.ids, pa.string()),
-                "source": pa.array([source] * len(self.ids), pa.string()),
-                "language": pa.array(self.languages, pa.string()),
-                "tokens": pa.array(lengths, pa.int64()),
-                "bytes": pa.array(self.bytes, pa.int64()),
-                "offset": pa.array(offsets, pa.int64()),
-            }
-        )
-        buffer = io.BytesIO()
-        pq.write_table(sidecar, buffer, compression="zstd")
-        stem = f"{split}/{source}-{ordinal:05d}"
-        contents = {
-            BIN_SUFFIX: joined.tobytes(),
-            IDX_SUFFIX: index_bytes(lengths, self.dtype),
-            SIDECAR_SUFFIX: buffer.getvalue(),
-        }
-        for suffix, content in contents.items():
-            storage.write_bytes(storage.join(location, stem + suffix), content)
-        return {
-            "path": stem + BIN_SUFFIX,
-            "split": split,
-            "source": source,
-            **self._totals(lengths, range(len(self.ids))),
-            "sha256": _sha256(contents[BIN_SUFFIX]),
-            "index_sha256": _sha256(contents[IDX_SUFFIX]),
-            "sidecar_sha256": _sha256(contents[SIDECAR_SUFFIX]),
-            "languages": self._by_language(lengths),
-        }
-
-    def _by_language(self, lengths: npt.NDArray[np.int64]) -> dict[str, dict[str, int]]:
-        rows: dict[str, list[int]] = {}
-        for row, language in enumerate(self.languages):
-            rows.setdefault(language or "unknown", []).append(row)
-        return {language: self._totals(lengths, rows[language]) for language in sorted(rows)}
-
-    def _totals(self, lengths: npt.NDArray[np.int64], rows: Sequence[int]) -> dict[str, int]:
-        return {
-            "documents": len(rows),
-            "tokens": int(lengths[list(rows)].sum()),
-            "bytes": sum(self.bytes[row] for row in rows),
-        }
+def _bounds(lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    return np.concatenate([[0], np.cumsum(lengths)])
 
 
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+def _check_bytes(
+    stood_for: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64], batch: pa.RecordBatch, unit: Unit
+) -> None:
+    """Tokens stand for as many bytes as their text has, document by document."""
+    wrong = np.flatnonzero(stood_for != sizes)
+    if len(wrong):
+        row = int(wrong[0])
+        identity = batch["id"][row].as_py()
+        raise ValueError(f"{unit.file}: {identity}: {stood_for[row]} bytes in tokens, {sizes[row]} in the text")

@@ -5,8 +5,8 @@
     b"MMIDIDX\\x00\\x00" · <Q version 1 · <B dtype code · <Q sequences S · <Q document boundaries D+1
     int32[S] lengths in tokens · int64[S] byte offsets in .bin · int64[D+1] sequence number where each document starts
 
-We write one sequence a document, so S = D. Ids below 65,536 are uint16 (code 8); larger vocabularies are int32
-(code 4): the format has no uint32.
+We write one sequence a document, so S = D. A vocabulary of at most 65,536 ids is uint16 (code 8), a larger one int32
+(code 4): the format has no uint32, and no vocabulary needs the 32nd bit.
 """
 
 from __future__ import annotations
@@ -65,12 +65,18 @@ def index_bytes(lengths: Sequence[int] | npt.NDArray[Any], dtype: str) -> bytes:
     return header + counts.astype("<i4").tobytes() + offsets.tobytes() + starts.tobytes()
 
 
+def shard_sizes(documents: int, tokens: int, dtype: str) -> tuple[int, int]:
+    """Bytes that the `.bin` and the `.idx` of so many documents and tokens have."""
+    return tokens * np.dtype(dtype).itemsize, HEADER.size + (4 + 8 + 8) * documents + 8
+
+
 class Shard:
     """One `.bin`/`.idx` pair, memory-mapped; opening reads only the header.
 
     Attributes:
         tokens: [T] ids of all documents, one after the other.
         lengths: int32[D] tokens of each document.
+        offsets: int64[D] where each document starts, in bytes; not aligned.
     """
 
     def __init__(self, bin_path: str, idx_path: str) -> None:
@@ -86,14 +92,14 @@ class Shard:
             )
         self.dtype = np.dtype(_DTYPES[code]).newbyteorder("<")
         index = np.asarray(np.memmap(idx_path, dtype=np.uint8, mode="r"))
-        expected = HEADER.size + 4 * sequences + 8 * sequences + 8 * boundaries
+        _, expected = shard_sizes(sequences, 0, _DTYPES[code])
         if len(index) != expected:
             raise ValueError(f"{idx_path}: {len(index)} bytes, expected {expected} for {sequences} documents")
         after = HEADER.size + 4 * sequences
         self.lengths: npt.NDArray[np.int32] = index[HEADER.size : after].view("<i4")
-        self._offsets: npt.NDArray[np.int64] = index[after : after + 8 * sequences].view("<i8")
+        self.offsets: npt.NDArray[np.int64] = index[after : after + 8 * sequences].view("<i8")
         self.tokens: Tokens = _map(bin_path, self.dtype)
-        last = int(self._offsets[-1]) + int(self.lengths[-1]) * self.dtype.itemsize if sequences else 0
+        last = int(self.offsets[-1]) + int(self.lengths[-1]) * self.dtype.itemsize if sequences else 0
         if last != self.tokens.nbytes:
             raise ValueError(f"{bin_path}: {self.tokens.nbytes} bytes, its index says {last}")
 
@@ -102,7 +108,7 @@ class Shard:
 
     def start(self, document: int) -> int:
         """Token offset where a document starts."""
-        return int(self._offsets[document]) // self.dtype.itemsize
+        return int(self.offsets[document]) // self.dtype.itemsize
 
     def document(self, document: int) -> Tokens:
         """The tokens of one document, a view of the mapped file."""
@@ -113,9 +119,9 @@ class Shard:
         """Token offsets p with start < p < stop where a document starts. O(log D) page reads."""
         # The header's 34 bytes leave the offsets unaligned; np.searchsorted would copy all of them at each call.
         size = self.dtype.itemsize
-        first = bisect.bisect_right(self._offsets, start * size)
-        last = bisect.bisect_left(self._offsets, stop * size, lo=first)
-        return np.asarray(self._offsets[first:last], dtype=np.int64) // size
+        first = bisect.bisect_right(self.offsets, start * size)
+        last = bisect.bisect_left(self.offsets, stop * size, lo=first)
+        return np.asarray(self.offsets[first:last], dtype=np.int64) // size
 
 
 def _map(path: str, dtype: np.dtype[Any]) -> Tokens:

@@ -1,24 +1,59 @@
-"""How sources are mixed: weights in tokens, and a schedule that says which source sample k comes from.
+"""How sources and languages are mixed: weights in tokens, temperature, caps on repetition, a curriculum.
 
-The schedule is a table of one period, repeated for ever. Each source gets a whole number of places in the period
-(largest remainder), spread evenly, so its share is right at every prefix to within one sample a source, plus the
-rounding of the period (at most 1 in 65,536). Looking up sample k costs O(1).
+The documents of one source in one language are a *group*. A key names groups:
+
+    wiki/fr   one group            wiki   all languages of a source
+    */fr      a language           *      everything
+
+A group belongs to the most specific key that names it; `wiki` beside `*/fr` is refused where there is a `wiki/fr`
+without a weight of its own. A key's weight is shared by the groups that belong to it in proportion to
+tokens^(1/temperature): 1 is by what there is, larger ones favour the small (Conneau et al. 2020, arXiv 1911.02116,
+use 1/0.3 over languages). Groups that no key names are not used. No weights at all are the same as `{"*": 1}`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
-PERIOD = 1 << 16
-_LONGEST_EXACT_PERIOD = 1 << 20
+ANY = "*"
+_POSITIVE = "expected a positive number"
+
+
+class GroupName(NamedTuple):
+    """The documents of one source in one language."""
+
+    source: str
+    language: str
+
+    def __str__(self) -> str:
+        return f"{self.source}/{self.language}"
+
+
+class Stage(BaseModel, extra="forbid", frozen=True):
+    """A part of the training run with weights of its own."""
+
+    until_tokens: int | None = Field(
+        default=None,
+        gt=0,
+        description="where the next stage begins, in training tokens of the run (in whole samples); none: the last",
+    )
+    weights: dict[str, float] = Field(default_factory=dict, description="as mixture.weights")
+    temperature: float | None = Field(default=None, gt=0, description="as mixture.temperature; none: the same")
+
+    @field_validator("weights")
+    @classmethod
+    def _weights(cls, weights: dict[str, float]) -> dict[str, float]:
+        return _checked("weight", weights)
 
 
 class MixtureSettings(BaseModel, extra="forbid", frozen=True):
-    """What a training run draws from each source.
+    """What a training run draws from each source and language.
 
     Several passes over the same text are worth nearly as much as new text up to about four, and little after that
     (Muennighoff et al. 2023, arXiv 2305.16264), hence the default cap.
@@ -26,95 +61,130 @@ class MixtureSettings(BaseModel, extra="forbid", frozen=True):
 
     weights: dict[str, float] = Field(
         default_factory=dict,
-        description="source -> share of the tokens drawn (any scale; they are normalised); a source that is not "
-        "named is not used. Empty: every source by the tokens it has, so that one pass reads everything once",
+        description="source, source/language, */language or * -> share of the tokens drawn (any scale; they are "
+        "normalised); what no key names is not used. Empty: all by the tokens there are, so that one pass reads "
+        "everything once",
     )
-    max_epochs: float = Field(default=4.0, gt=0, description="no source may be read more often than this")
+    temperature: float = Field(
+        default=1.0, gt=0, description="a key's weight is shared by its groups by tokens^(1/temperature)"
+    )
+    max_epochs: float = Field(default=4.0, gt=0, description="no group may be read more often than this")
+    caps: dict[str, float] = Field(
+        default_factory=dict, description="the same for some: source, source/language or */language -> passes"
+    )
+    curriculum: tuple[Stage, ...] = Field(
+        default=(), description="stages one after the other instead of `weights`; passes are counted across them"
+    )
+
+    @field_validator("weights", "caps")
+    @classmethod
+    def _numbers(cls, values: dict[str, float]) -> dict[str, float]:
+        return _checked("value", values)
 
     @model_validator(mode="after")
-    def _positive(self) -> MixtureSettings:
-        for source, weight in self.weights.items():
-            if not 0 < weight < float("inf"):
-                raise ValueError(f"the weight of {source!r} is {weight}: expected a positive number")
+    def _stages_follow(self) -> MixtureSettings:
+        if self.weights and self.curriculum:
+            raise ValueError("weights: a mixture with a curriculum has its weights in the stages")
+        borders = [stage.until_tokens for stage in self.curriculum]
+        if borders and borders[-1] is not None:
+            raise ValueError("curriculum: the last stage goes on to the end; leave out its until_tokens")
+        known = [border for border in borders[:-1] if border is not None]
+        if len(known) < len(borders) - 1:
+            raise ValueError("curriculum: every stage but the last needs until_tokens")
+        if any(later <= earlier for earlier, later in pairwise(known)):
+            raise ValueError(f"curriculum: until_tokens {known} do not rise from stage to stage")
         return self
 
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The curriculum; without one, its only stage."""
+        return self.curriculum or (Stage(weights=self.weights),)
 
-def largest_remainder(weights: npt.NDArray[np.float64], total: int) -> npt.NDArray[np.int64]:
-    """Whole numbers in proportion to the weights that sum to total exactly (Hamilton's method).
+    def shares(self, stage: Stage, available: Mapping[GroupName, float]) -> npt.NDArray[np.float64]:
+        """The share of the tokens drawn that comes from each group, [G], in the mapping's order; they sum to 1.
 
-    Args:
-        weights: [S] non-negative, not all zero.
-        total: what is shared out.
-    """
-    exact = weights / weights.sum() * total
-    whole = np.floor(exact).astype(np.int64)
-    short = total - int(whole.sum())
-    order = np.argsort(-(exact - whole), kind="stable")
-    whole[order[:short]] += 1
-    return whole
+        Args:
+            stage: one of `stages`.
+            available: tokens of each group; 0 where there is less than one sample.
+
+        Raises:
+            ValueError: a key names nothing, or nothing that has a sample, or two keys claim one group.
+        """
+        groups = list(available)
+        tokens = np.array([available[group] for group in groups], dtype=np.float64)
+        if not stage.weights and not tokens.any():
+            raise ValueError("mixture: no source is as long as one sample")
+        weights = stage.weights or {ANY: 1.0}
+        owners = assign(weights, groups)
+        temperature = self.temperature if stage.temperature is None else stage.temperature
+        shares = np.zeros(len(groups))
+        for key, weight in weights.items():
+            mine = np.array([owner == key for owner in owners])
+            if not mine.any():
+                raise ValueError(f"mixture: every group of {key!r} has a key of its own; leave {key!r} out")
+            # Of numbers as large as token counts, only ratios may be raised to a power.
+            parts = np.where(mine, tokens / max(1.0, float(tokens.max())), 0.0) ** (1.0 / temperature)
+            parts[~mine | (tokens == 0)] = 0.0
+            if not parts.any():
+                raise ValueError(f"mixture: {key!r} is shorter than one sample")
+            shares += weight * parts / parts.sum()
+        return shares / shares.sum()
+
+    def cap(self, groups: Sequence[GroupName]) -> tuple[npt.NDArray[np.float64], list[str]]:
+        """How often each group may be read, [G], and the setting that says so.
+
+        Raises:
+            ValueError: a key of `caps` names nothing, or two claim one group.
+        """
+        owners = assign(self.caps, groups, "mixture.caps")
+        epochs = np.array([self.max_epochs if owner is None else self.caps[owner] for owner in owners])
+        return epochs, ["mixture.max_epochs" if owner is None else f"mixture.caps[{owner}]" for owner in owners]
 
 
-class Schedule:
-    """Sample number -> (source, how many samples of that source came before).
-
-    Args:
-        windows: source -> how many distinct samples it has.
-        settings: weights; sources without a sample are left out when the weights are empty.
+def assign(keys: Iterable[str], groups: Sequence[GroupName], where: str = "mixture") -> list[str | None]:
+    """The key that each group belongs to, None for a group that no key names.
 
     Raises:
-        ValueError: a weighted source is unknown or has no sample, or nothing is left.
+        ValueError: a key names no group, or a group belongs to `source` and `*/language` alike.
     """
+    asked = set(keys)
+    for key in sorted(asked):
+        _refuse_unknown(key, groups, where)
+    owners: list[str | None] = []
+    for group in groups:
+        source, language = group.source in asked, f"{ANY}/{group.language}" in asked
+        if str(group) in asked:
+            owners.append(str(group))
+        elif source and language:
+            raise ValueError(
+                f"{where}: {group} belongs to {group.source!r} and to '{ANY}/{group.language}'; give {str(group)!r} "
+                f"a value of its own"
+            )
+        elif source:
+            owners.append(group.source)
+        elif language:
+            owners.append(f"{ANY}/{group.language}")
+        else:
+            owners.append(ANY if ANY in asked else None)
+    return owners
 
-    def __init__(self, windows: Mapping[str, int], settings: MixtureSettings) -> None:
-        for source in settings.weights:
-            if source not in windows:
-                raise ValueError(f"mixture: no source {source!r}; there are {', '.join(sorted(windows)) or 'none'}")
-            if not windows[source]:
-                raise ValueError(f"mixture: source {source!r} is shorter than one sample")
-        chosen = settings.weights or {source: float(count) for source, count in windows.items() if count}
-        if not chosen:
-            raise ValueError("mixture: no source is as long as one sample")
-        self.sources = tuple(sorted(chosen))
-        self.windows = np.array([windows[source] for source in self.sources], dtype=np.int64)
-        weights = np.array([chosen[source] for source in self.sources])
-        self.weights = weights / weights.sum()
-        total = int(self.windows.sum())
-        # By tokens available, a period of exactly one pass reads every window once, which rounding would not.
-        exact = not settings.weights and total <= _LONGEST_EXACT_PERIOD
-        self.period = total if exact else PERIOD
-        self.quotas = self.windows.copy() if exact else largest_remainder(self.weights, self.period)
-        if not self.quotas.all():
-            starved = self.sources[int(np.argmin(self.quotas))]
-            raise ValueError(f"mixture: the weight of {starved!r} is below 1 in {2 * self.period:,}; leave it out")
-        self._table, self._rank = self._spread()
 
-    def _spread(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
-        # The i-th of q places lies ideally at (i + 1/2) / q of the period; ties go by source order.
-        rank = np.concatenate([np.arange(quota) for quota in self.quotas])
-        source = np.repeat(np.arange(len(self.quotas), dtype=np.int32), self.quotas)
-        order = np.lexsort((source, (rank + 0.5) / self.quotas[source]))
-        return source[order], rank[order]
+def _refuse_unknown(key: str, groups: Sequence[GroupName], where: str) -> None:
+    source, _, language = key.partition("/")
+    sources = {group.source for group in groups}
+    if source not in {ANY, *sources}:
+        raise ValueError(f"{where}: no source {source!r}; there are {', '.join(sorted(sources)) or 'none'}")
+    languages = {group.language for group in groups if source in (ANY, group.source)}
+    if language and language not in languages:
+        whose = "" if source == ANY else f" in {source!r}"
+        raise ValueError(f"{where}: no language {language!r}{whose}; there are {', '.join(sorted(languages))}")
 
-    def __call__(self, k: int) -> tuple[int, int]:
-        """The source's position in `sources`, and how many of its samples come before sample k."""
-        if k < 0:
-            raise IndexError(f"sample {k}: expected 0 or more")
-        block, place = divmod(k, self.period)
-        source = int(self._table[place])
-        return source, block * int(self.quotas[source]) + int(self._rank[place])
 
-    def samples_within(self, epochs: float) -> int:
-        """How many samples can be drawn before any source passes this many passes over its windows."""
-        first = []
-        for position, quota in enumerate(self.quotas):
-            allowed = int(epochs * int(self.windows[position]) + 1e-9)
-            block, rank = divmod(allowed, int(quota))
-            places = np.flatnonzero(self._table == position)
-            first.append(block * self.period + int(places[rank]))
-        return min(first)
-
-    def counts(self, samples: int) -> dict[str, int]:
-        """How many of the first `samples` samples come from each source."""
-        block, rest = divmod(samples, self.period)
-        counted = block * self.quotas + np.bincount(self._table[:rest], minlength=len(self.sources))
-        return dict(zip(self.sources, counted.tolist(), strict=True))
+def _checked(what: str, values: dict[str, float]) -> dict[str, float]:
+    for key, value in values.items():
+        source, slash, language = key.partition("/")
+        if not source or "/" in language or (slash and language in ("", ANY)):
+            raise ValueError(f"{key!r}: expected source, source/language, */language or *")
+        if not 0 < value < float("inf"):
+            raise ValueError(f"the {what} of {key!r} is {value}: {_POSITIVE}")
+    return values

@@ -8,8 +8,37 @@ from __future__ import annotations
 
 import hashlib
 
-_MASK = (1 << 64) - 1
+import numpy as np
+import numpy.typing as npt
+from numba import int64, njit, uint64
+
 _ROUNDS = 6
+_FIRST, _SECOND = uint64(0xBF58476D1CE4E5B9), uint64(0x94D049BB133111EB)
+
+
+@njit("void(int64[::1], int64, int64, uint64[::1])", cache=True, nogil=True)
+def _permute(values: npt.NDArray[np.int64], size: int, half_bits: int, keys: npt.NDArray[np.uint64]) -> None:
+    """Replace each value in [0, size) by its image.
+
+    A round mixes the right half with its key in the style of splitmix64's finaliser, folds the upper half of the
+    64 bits into the lower, and adds it to the left half.
+    """
+    bits = uint64(half_bits)
+    mask = (uint64(1) << bits) - uint64(1)
+    limit = uint64(size)
+    for i in range(len(values)):
+        value = uint64(values[i])
+        while True:
+            left, right = value >> bits, value & mask
+            for key in keys:
+                mixed = right + key
+                mixed = (mixed ^ (mixed >> uint64(30))) * _FIRST
+                mixed = (mixed ^ (mixed >> uint64(27))) * _SECOND
+                left, right = right, left ^ ((mixed ^ (mixed >> uint64(31))) & mask)
+            value = left << bits | right
+            if value < limit:
+                break
+        values[i] = int64(value)
 
 
 class Permutation:
@@ -26,31 +55,19 @@ class Permutation:
         self.size = size
         # Two halves of equal width; the domain is below 4 times the size, so a walk is short.
         self._half_bits = max(1, ((size - 1).bit_length() + 1) // 2)
-        self._half_mask = (1 << self._half_bits) - 1
         digest = hashlib.blake2b(repr(key).encode(), digest_size=8 * _ROUNDS).digest()
-        self._keys = [int.from_bytes(digest[8 * i : 8 * i + 8], "little") for i in range(_ROUNDS)]
+        self._keys = np.frombuffer(digest, dtype="<u8").astype(np.uint64)
 
     def __len__(self) -> int:
         return self.size
 
     def __getitem__(self, position: int) -> int:
-        if not 0 <= position < self.size:
-            raise IndexError(f"{position} is outside 0 … {self.size - 1}")
-        value = self._encrypt(position)
-        while value >= self.size:
-            value = self._encrypt(value)
-        return value
+        return int(self(np.array([position], dtype=np.int64))[0])
 
-    def _encrypt(self, value: int) -> int:
-        left, right = value >> self._half_bits, value & self._half_mask
-        for key in self._keys:
-            left, right = right, left ^ (_mix(right, key) & self._half_mask)
-        return left << self._half_bits | right
-
-
-def _mix(value: int, key: int) -> int:
-    """A 64-bit finaliser in the style of splitmix64, keyed; the upper half is folded into the lower."""
-    value = (value + key) & _MASK
-    value = ((value ^ value >> 30) * 0xBF58476D1CE4E5B9) & _MASK
-    value = ((value ^ value >> 27) * 0x94D049BB133111EB) & _MASK
-    return value ^ value >> 31
+    def __call__(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The values at int64[n] positions. Raises IndexError where one is outside."""
+        values = np.array(positions, dtype=np.int64)
+        if values.size and (int(values.min()) < 0 or int(values.max()) >= self.size):
+            raise IndexError(f"{int(values.min())} … {int(values.max())} reach outside 0 … {self.size - 1}")
+        _permute(values, self.size, self._half_bits, self._keys)
+        return values

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from tokenizers import Tokenizer
 
+from pipelines.tokens.fertility import fertility
 from pipelines.tokens.store import TokenStore
 
 _EXAMPLE_TOKENS = 40
 
 
-def describe(store: TokenStore) -> dict[str, Any]:
+def describe(store: TokenStore, compare: Mapping[str, str]) -> dict[str, Any]:
     """Figures of a store as a JSON-able dict.
 
     Keys: vocabulary_size, tokenizer_sample_bytes, splits {split: {documents, tokens, bytes, sources}},
-    bytes_per_token {"all": x, "sources": {…}, "languages": {…}}, token_length_histogram (index: UTF-8 bytes; how
-    often a token of that length stands in the store, and how many tokens of the vocabulary have it), examples
-    [{source, id, pieces}].
+    bytes_per_token {"all": x, "sources": {…}, "languages": {…}}, fertility (see `fertility`),
+    token_length_histogram (index: UTF-8 bytes; how often a token of that length stands in the store, and how many
+    tokens of the vocabulary have it), examples [{source, id, pieces}].
+
+    Args:
+        store: the token store.
+        compare: name -> location of another tokenizer.json.
     """
     manifest = store.manifest
     sources: dict[str, dict[str, int]] = {}
@@ -40,6 +46,7 @@ def describe(store: TokenStore) -> dict[str, Any]:
             "sources": {name: _ratio([counts]) for name, counts in sorted(sources.items())},
             "languages": {name: _ratio([counts]) for name, counts in sorted(languages.items())},
         },
+        "fertility": fertility(store, compare),
         "token_length_histogram": {
             "used": used,
             "vocabulary": [sum(1 for size in sizes if min(size, len(used) - 1) == n) for n in range(len(used))],

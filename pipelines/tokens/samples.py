@@ -1,35 +1,45 @@
 """Training samples: sample k of a mixture as a pure function of (seed, plan), whatever the world size.
 
-A source's stream is all its documents, one after the other; it is cut into windows of T + 1 tokens that overlap by
-one, so that each token is a target once a pass. Window order is a Feistel permutation per (source, epoch). Every
-process that opens the same store computes the same sample k, so a global batch does not depend on how many workers
-share it, and resuming needs one integer.
+The documents of each source in each language are made into windows of T tokens (`packing`), the mixture's schedule
+says from which of these groups sample k comes, and a Feistel permutation per (group, epoch) says which window it is.
+Every process that opens the same store computes the same sample k, so a global batch does not depend on how many
+workers share it, and resuming needs one integer.
 """
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from pipelines.storage import fingerprint
-from pipelines.tokens.mixture import MixtureSettings, Schedule
+from pipelines.tokens import packing as packings
+from pipelines.tokens.mixture import GroupName, MixtureSettings
+from pipelines.tokens.packing import PACKINGS, Packing, PackingPlan
 from pipelines.tokens.permutation import Permutation
-from pipelines.tokens.store import Stream, TokenStore
+from pipelines.tokens.schedule import Schedule, StageShares
+from pipelines.tokens.store import Stream, TokenStore, stem
+from pipelines.tokens.tokenizer import END_OF_TEXT, PAD
+from pipelines.tokens.windows import Concatenated, Packed, Rows
 
-_KEPT_PERMUTATIONS = 64
+_KEPT_PERMUTATIONS = 4096
+
+Batch = tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.int32]]
 
 
 class Samples:
-    """The endless sequence of samples that a store, a split, a mixture and a seed define. Picklable.
+    """The endless sequence of samples that a store, a split, a mixture, a packing and a seed define. Picklable.
 
     Args:
         store: what is read.
-        split: "train" or "validation".
+        split: one of the store's.
         sequence_length: T; a sample has T + 1 tokens.
-        mixture: shares of the sources; default by the tokens they have.
+        mixture: shares of sources and languages; default by the tokens they have.
         seed: of the order.
+        packing: how documents become windows; see `packing`.
 
     Raises:
         ValueError: the split or a weighted source is missing or shorter than one sample.
@@ -42,103 +52,238 @@ class Samples:
         sequence_length: int,
         mixture: MixtureSettings | None = None,
         seed: int = 0,
+        packing: Packing = "concatenate",
     ) -> None:
         if sequence_length < 1:
             raise ValueError(f"sequence_length: {sequence_length} (expected 1 or more)")
+        if packing not in PACKINGS:
+            raise ValueError(f"packing: {packing!r} (expected {', '.join(PACKINGS)})")
         self.store, self.split, self.sequence_length, self.seed = store, split, int(sequence_length), int(seed)
-        self.mixture = mixture or MixtureSettings()
-        self._tokens = {source: store.tokens(split, source) for source in store.split(split)}
-        windows = {source: max(0, tokens - 1) // sequence_length for source, tokens in self._tokens.items()}
+        self.mixture, self.packing = mixture or MixtureSettings(), packing
+        self._tokens = {GroupName(group.source, group.language): group.tokens for group in store.groups(split)}
+        self.groups = tuple(self._tokens)
+        self._plans: dict[int, PackingPlan] = {}
+        self._readers: dict[int, Concatenated | Packed] = {}
+        self._permutations: dict[tuple[int, int], Permutation] = {}
         try:
-            self.schedule = Schedule(windows, self.mixture)
+            self.schedule = self._schedule()
+            self.caps, self._cap_settings = self.mixture.cap(self.groups)
         except ValueError as error:
             raise ValueError(f"{store.location} ({split}, samples of {sequence_length} tokens): {error}") from None
-        self._streams: dict[str, Stream] = {}
-        self._permutations: dict[tuple[int, int], Permutation] = {}
+
+    def _schedule(self) -> Schedule:
+        length = self.sequence_length
+        if self.packing == "concatenate":
+            windows = np.array([max(0, tokens - 1) // length for tokens in self._tokens.values()], dtype=np.int64)
+            available = windows.astype(np.float64) * length
+        else:
+            available = np.array(list(self._tokens.values()), dtype=np.float64)
+        stages, firsts = self.mixture.stages, [0]
+        for stage in stages[:-1]:
+            assert stage.until_tokens is not None
+            firsts.append(stage.until_tokens // length)
+            if firsts[-1] <= firsts[-2]:
+                raise ValueError(f"mixture.curriculum: no sample ends before until_tokens {stage.until_tokens:,}")
+        shares = [self.mixture.shares(stage, dict(zip(self.groups, available, strict=True))) for stage in stages]
+        if self.packing != "concatenate":
+            used = np.flatnonzero(np.any(shares, axis=0))
+            self._plans = {int(group): self._plan(int(group)) for group in used}
+            windows = np.zeros(len(self.groups), dtype=np.int64)
+            windows[used] = [plan.figures["windows"] for plan in self._plans.values()]
+        # Shares are of tokens; windows of different groups may be filled differently.
+        filled = available / np.maximum(1, windows)
+        rates = [np.divide(share, filled, out=np.zeros_like(share), where=share > 0) for share in shares]
+        return Schedule(
+            windows, [StageShares(first, rate / rate.sum()) for first, rate in zip(firsts, rates, strict=True)]
+        )
 
     def __len__(self) -> int:
         """Samples in one pass: how many come before any window comes again."""
-        return self.schedule.samples_within(1.0)
+        return self._within(np.ones(len(self.groups)))
 
-    def sample(self, k: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
-        """Sample k, for any k >= 0.
+    def batch(self, indices: Sequence[int] | npt.NDArray[np.int64]) -> Batch:
+        """Samples of any numbers >= 0, one a row.
 
         Returns:
-            tokens int64[T+1], and documents int32[T+1]: 0 for the positions of the window's first document, 1 for
-            the second … . A document's end token belongs to it.
+            tokens int64[n, T+1], documents int32[n, T+1], positions int32[n, T+1]. `documents` numbers the row's
+            documents from 0 (a document's end token belongs to it), and positions restart at each. Document -1 is
+            none: padding, and tokens that come before a piece of a document and are no targets. Column 0 is the
+            token before the window's T tokens.
         """
-        position, drawn = self.schedule(k)
-        epoch, index = divmod(drawn, int(self.schedule.windows[position]))
-        start = self._permutation(position, epoch)[index] * self.sequence_length
-        return self._stream(self.schedule.sources[position]).window(start, self.sequence_length + 1)
+        group, drawn = self.schedule(np.asarray(indices, dtype=np.int64))
+        rows = Rows(len(group), self.sequence_length)
+        epoch, window = np.divmod(drawn, self.schedule.windows[group])
+        for key in sorted(set(zip(group.tolist(), epoch.tolist(), strict=True))):
+            mine = np.flatnonzero((group == key[0]) & (epoch == key[1]))
+            self._reader(key[0]).gather(self._permutation(*key)(window[mine]), mine, rows)
+        return rows.tokens, rows.documents, rows.positions
+
+    def sample(self, k: int) -> Batch:
+        """Sample k alone: tokens, documents, positions, each [T+1]; see `batch`."""
+        tokens, documents, positions = self.batch([k])
+        return tokens[0], documents[0], positions[0]
+
+    def group(self, k: int) -> GroupName:
+        """The source and language of sample k."""
+        return self.groups[int(self.schedule(np.array([k]))[0][0])]
 
     def source(self, k: int) -> str:
         """The source of sample k."""
-        return self.schedule.sources[self.schedule(k)[0]]
+        return self.group(k).source
 
     def plan(self, samples: int | None = None) -> dict[str, Any]:
-        """What drawing this many samples (default: one pass) reads: tokens and epochs of each source.
+        """What drawing this many samples (default: one pass) reads: tokens and epochs of each source and group.
 
-        `fingerprint` names the order: equal ones give equal samples.
+        `tokens` in all are the run's, T a sample; of sources and groups they are without padding, on the average of
+        a group's windows. `fingerprint` names the order: equal ones give equal samples.
         """
         count = len(self) if samples is None else samples
-        drawn = self.schedule.counts(count)
-        sources = {
-            source: {
-                "weight": float(weight),
-                "windows": int(windows),
-                "tokens_available": self._tokens[source],
-                "tokens": drawn[source] * self.sequence_length,
-                "epochs": drawn[source] / int(windows),
+        by_stage = self.schedule.by_stage(count)
+        drawn = by_stage.sum(axis=0)
+        tokens = drawn * self._filled()
+        sources: dict[str, dict[str, Any]] = {}
+        groups: dict[str, dict[str, Any]] = {}
+        for position, name in enumerate(self.groups):
+            if not self._used(position):
+                continue
+            windows = int(self.schedule.windows[position])
+            row = {
+                "share": float(tokens[position] / tokens.sum()) if count else 0.0,
+                "windows": windows,
+                "tokens_available": self._tokens[name],
+                "tokens": round(float(tokens[position])),
+                "epochs": int(drawn[position]) / windows,
+                "cap": float(self.caps[position]),
             }
-            for source, weight, windows in zip(
-                self.schedule.sources, self.schedule.weights, self.schedule.windows, strict=True
-            )
-        }
+            groups[str(name)] = row
+            source = sources.setdefault(name.source, dict.fromkeys(row, 0))
+            for key in ("share", "windows", "tokens_available", "tokens"):
+                source[key] += row[key]
+            for key in ("epochs", "cap"):
+                source[key] = max(source[key], row[key])
         return {
             "split": self.split,
             "samples": count,
             "sequence_length": self.sequence_length,
+            "packing": self.packing,
             "tokens": count * self.sequence_length,
             "max_epochs": self.mixture.max_epochs,
             "sources": sources,
-            "left_out": [source for source in self._tokens if source not in sources],
+            "groups": groups,
+            "stages": [
+                {
+                    "samples": int(each.sum()),
+                    "shares": {
+                        str(name): float(part)
+                        for name, part in zip(self.groups, _shares(each * self._filled()), strict=True)
+                        if part
+                    },
+                }
+                for each in by_stage
+            ],
+            "left_out": [str(name) for position, name in enumerate(self.groups) if not self._used(position)],
             "fingerprint": fingerprint(
-                [self.store.fingerprint, self.split, self.sequence_length, self.mixture.model_dump(), self.seed]
+                [
+                    self.store.fingerprint,
+                    self.split,
+                    self.sequence_length,
+                    self.mixture.model_dump(mode="json"),
+                    self.packing,
+                    self.seed,
+                ]
             ),
         }
 
+    def packed(self) -> dict[str, float]:
+        """What the packing does to the documents of the groups that are drawn.
+
+        Returns:
+            `documents`, `cut` (documents in more than one window), `windows`, `padding` (share of the windows' T
+            tokens that is none). With concatenate, this reads the length of every document.
+        """
+        used = [position for position in range(len(self.groups)) if self._used(position)]
+        documents = cut = 0
+        for position in used:
+            if self.packing == "concatenate":
+                stream = self._stream(position)
+                documents += sum(len(shard) for shard in stream.shards)
+                cut += packings.cut_by_concatenation(stream, self.sequence_length)
+            else:
+                documents += self._plans[position].figures["documents"]
+                cut += self._plans[position].figures["cut"]
+        windows = int(self.schedule.windows[used].sum())
+        filled = float((self._filled() * self.schedule.windows)[used].sum())
+        padding = 1.0 - filled / (windows * self.sequence_length)
+        return {"documents": documents, "cut": cut, "windows": windows, "padding": padding}
+
     def check(self, samples: int) -> None:
-        """Make sure that this many samples keep to `max_epochs`.
+        """Make sure that this many samples keep to the caps.
 
         Raises:
-            ValueError: they do not; the message says which source, how often, and what would fit.
+            ValueError: they do not; the message says which group, how often, and what would fit.
         """
-        allowed = self.schedule.samples_within(self.mixture.max_epochs)
+        drawn = self.schedule.counts(samples)
+        allowed = self._within(self.caps)
         if samples <= allowed:
             return
-        sources = self.plan(samples)["sources"]
-        worst = max(sources, key=lambda source: sources[source]["epochs"])
+        epochs = drawn / np.maximum(1, self.schedule.windows)
+        worst = int(np.argmax(epochs / self.caps))
+        name, setting = str(self.groups[worst]), self._cap_settings[worst]
         raise ValueError(
-            f"mixture: {samples:,} samples ({samples * self.sequence_length:,} tokens) read {worst!r} "
-            f"{sources[worst]['epochs']:.2f} times, max_epochs is {self.mixture.max_epochs:g}. At most "
-            f"{allowed * self.sequence_length:,} tokens fit: train on fewer, lower the weight of {worst!r}, "
-            f"or raise mixture.max_epochs"
+            f"mixture: {samples:,} samples ({samples * self.sequence_length:,} tokens) read {name!r} "
+            f"{epochs[worst]:.2f} times, {setting} is {self.caps[worst]:g}. At most "
+            f"{allowed * self.sequence_length:,} tokens fit: train on fewer, lower the weight of {name!r}, or raise "
+            f"{setting}"
         )
 
-    def _stream(self, source: str) -> Stream:
-        if source not in self._streams:
-            self._streams[source] = self.store.stream(self.split, source)
-        return self._streams[source]
+    def _within(self, epochs: npt.NDArray[np.float64]) -> int:
+        limits = np.floor(np.minimum(epochs * self.schedule.windows, 2.0**61) + 1e-9).astype(np.int64)
+        return self.schedule.samples_within(limits)
+
+    def _filled(self) -> npt.NDArray[np.float64]:
+        """Tokens of an average window, [G]."""
+        if self.packing == "concatenate":
+            return np.full(len(self.groups), float(self.sequence_length))
+        tokens = np.array([self._tokens[name] for name in self.groups], dtype=np.float64)
+        return tokens / np.maximum(1, self.schedule.windows)
+
+    def _used(self, position: int) -> bool:
+        return bool(self.schedule.used[position])
+
+    def _stream(self, position: int) -> Stream:
+        return self.store.stream(self.split, *self.groups[position])
+
+    def _plan(self, position: int) -> PackingPlan:
+        directory = os.path.join(
+            self.store.cache,
+            f"{self.packing}-{self.sequence_length}-v{packings.VERSION}",
+            stem(self.split, *self.groups[position], 0),
+        )
+        return packings.plan_of(directory, self._stream(position), self.packing, self.sequence_length)
+
+    def _reader(self, position: int) -> Concatenated | Packed:
+        if position not in self._readers:
+            stream = self._stream(position)
+            if self.packing == "concatenate":
+                self._readers[position] = Concatenated(stream, self.sequence_length)
+            else:
+                special = self.store.manifest["special_tokens"]
+                plan = self._plans[position]
+                self._readers[position] = Packed(stream, plan, special[END_OF_TEXT], special[PAD])
+        return self._readers[position]
 
     def _permutation(self, position: int, epoch: int) -> Permutation:
         key = (position, epoch)
         if key not in self._permutations:
             if len(self._permutations) >= _KEPT_PERMUTATIONS:
                 self._permutations.clear()
-            source, size = self.schedule.sources[position], int(self.schedule.windows[position])
-            self._permutations[key] = Permutation(size, "windows", self.seed, source, epoch)
+            size = int(self.schedule.windows[position])
+            self._permutations[key] = Permutation(size, "windows", self.seed, str(self.groups[position]), epoch)
         return self._permutations[key]
 
     def __reduce__(self) -> tuple[type[Samples], tuple[Any, ...]]:
-        return Samples, (self.store, self.split, self.sequence_length, self.mixture, self.seed)
+        return Samples, (self.store, self.split, self.sequence_length, self.mixture, self.seed, self.packing)
+
+
+def _shares(tokens: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return tokens / tokens.sum() if tokens.any() else tokens

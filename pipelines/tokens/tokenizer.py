@@ -1,10 +1,17 @@
 """The tokenizer: byte-level BPE, trained on a sample of the corpus or brought along as a `tokenizer.json`.
 
 Byte-level (Radford et al. 2019): the base alphabet is the 256 bytes, so any text is encoded and decoding gives the
-very same text back; there is no unknown token and no normalisation. Text is cut into words before merging:
-letters with at most one leading character that is no letter, digit or line break; runs of punctuation; line breaks;
-spaces; and digits in groups of `digit_group` (1: a number is spelled digit by digit, which keeps place value visible
-and wastes no merges on numbers; Llama 3 groups by 3 with its 128k vocabulary).
+very same text back; there is no unknown token and no normalisation. Text is cut into words before merging, and no
+token spans two of them:
+
+- letters, with their marks, and at most one character before them that is no letter, digit or line break: a word
+  carries the space before it, so "cat" in a sentence is one token whatever stands around it;
+- digits in groups of `digit_group`, from the left. 1: a number is spelled digit by digit, which keeps place value
+  visible and wastes no merges on numbers (Llama 2; Llama 3 groups by 3 with its 128k vocabulary);
+- runs of punctuation, with a space before and line breaks behind;
+- white space up to its last line break; other white space without its last character, which goes to the word behind
+  it. So an indentation is one word and merges into few tokens, and the first word of a line is the one that stands
+  elsewhere.
 
 Special tokens come first (ids 0 to 15) and are never produced from text: a document that spells "<|endoftext|>" gets
 ordinary tokens (`literal`).
@@ -15,7 +22,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Iterable
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +47,8 @@ SPECIAL_TOKENS = (
     *(f"<|reserved_{i}|>" for i in range(6)),
 )
 _SMALLEST = len(SPECIAL_TOKENS) + 256
+_LONGEST_LEARNED = 256
+"""Characters of a word that merges are learned from; nothing that long is in a language."""
 _PROBE = "  Tab\there, naïve “œuvre” 漢字 🙂 x=12345.60\r\n\n\tdef f(a):\n        return a\x00 end "
 
 
@@ -55,8 +64,10 @@ class TokenizerSettings(BaseModel, extra="forbid", frozen=True):
     sample_bytes: int = Field(
         default=1_000_000_000, ge=1, description="about how much text the merges are learned from (UTF-8 bytes)"
     )
-    source_weights: dict[str, float] = Field(
-        default_factory=dict, description="source -> share of the sample; empty: as much as each source has"
+    weights: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        default_factory=dict,
+        description="source or source/language -> share of the sample (of a source, what no weight of its own has); "
+        "empty: as much as each source has",
     )
     digit_group: int = Field(default=1, ge=1, le=3, description="digits that may stand in one token")
     longest_token: int = Field(default=32, ge=2, description="bytes a token may stand for at most")
@@ -68,12 +79,8 @@ def train(texts: Iterable[str], settings: TokenizerSettings) -> Tokenizer:
     A sample too small for the vocabulary asked for gives a smaller one.
     """
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(word_pattern(settings.digit_group)), behavior="isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
+    # The trainer's time grows with the square of a word's length: one of a megabyte would take it many minutes.
+    tokenizer.pre_tokenizer = word_splitter(settings.digit_group, pre_tokenizers.FixedLength(_LONGEST_LEARNED))
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=settings.vocabulary_size,
@@ -84,7 +91,19 @@ def train(texts: Iterable[str], settings: TokenizerSettings) -> Tokenizer:
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.pre_tokenizer = word_splitter(settings.digit_group)
     return tokenizer
+
+
+def word_splitter(digit_group: int, *more: pre_tokenizers.PreTokenizer) -> pre_tokenizers.PreTokenizer:
+    """Cuts a text into words, does what `more` does to them, and writes them in the byte alphabet."""
+    return pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(word_pattern(digit_group)), behavior="isolated"),
+            *more,
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
 
 
 def word_pattern(digit_group: int) -> str:
@@ -101,27 +120,46 @@ def word_pattern(digit_group: int) -> str:
     )
 
 
+@functools.cache
+def byte_alphabet() -> str:
+    """The character that stands for each byte in a byte-level tokenizer's files (Radford et al. 2019, GPT-2).
+
+    Printable characters of Latin-1 stand for themselves, the others for those from U+0100 on, in order.
+    """
+    kept = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in kept]
+    return "".join(chr(byte) if byte in kept else chr(0x100 + others.index(byte)) for byte in range(256))
+
+
 def bring(location: str) -> Tokenizer:
     """A tokenizer from a `tokenizer.json`, with our special tokens added where it lacks them.
 
     Raises:
-        ValueError: it is not byte-level BPE, or decoding does not give the text back.
+        ValueError: it is no tokenizer.json, not byte-level BPE, or decoding does not give the text back.
     """
-    try:
-        tokenizer = Tokenizer.from_str(storage.read_bytes(location).decode())
-    except Exception as error:
-        if isinstance(error, FileNotFoundError):
-            raise
-        raise ValueError(f"{location}: not a tokenizer.json ({error})") from error
+    tokenizer = read(location)
     tokenizer.add_special_tokens([token for token in SPECIAL_TOKENS if tokenizer.token_to_id(token) is None])
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    literal(tokenizer)
     decoded = tokenizer.decode(tokenizer.encode(_PROBE, add_special_tokens=False).ids, skip_special_tokens=False)
     if decoded != _PROBE:
         raise ValueError(f"{location}: decoding does not give the text back ({_PROBE!r} became {decoded!r})")
     token_bytes(tokenizer, location)
     return tokenizer
+
+
+def read(location: str) -> Tokenizer:
+    """The tokenizer of a `tokenizer.json`, which neither pads nor truncates.
+
+    Raises:
+        ValueError: it is no such file.
+    """
+    data = storage.read_bytes(location)
+    try:
+        tokenizer = Tokenizer.from_str(data.decode())
+    except Exception as error:  # the library raises this very class
+        raise ValueError(f"{location}: not a tokenizer.json ({error})") from error
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return literal(tokenizer)
 
 
 def literal(tokenizer: Tokenizer) -> Tokenizer:
@@ -174,13 +212,18 @@ def save(tokenizer: Tokenizer, directory: str) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-@functools.lru_cache(maxsize=2)
+def saved(directory: str) -> str | None:
+    """SHA-256 of the `tokenizer.json` in a directory, None where there is none."""
+    location = storage.join(directory, "tokenizer.json")
+    return hashlib.sha256(storage.read_bytes(location)).hexdigest() if storage.exists(location) else None
+
+
 def load(directory: str, sha256: str) -> Tokenizer:
-    """The tokenizer of a directory, reading special tokens in texts as plain text; kept per process.
+    """The tokenizer of a directory, reading special tokens in texts as plain text.
 
     Args:
         directory: where `save` wrote.
-        sha256: of `tokenizer.json`; names the version, so that a changed file is never served from memory.
+        sha256: of `tokenizer.json`.
 
     Raises:
         ValueError: the file is another one.

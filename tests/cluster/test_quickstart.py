@@ -57,7 +57,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sources = home / "runs/sources"
     for folder in ("web", "wiki", "recipes", "books", "code", "pairs", "parallel"):
         (sources / folder).mkdir(parents=True)
-    shutil.copytree(fetched / "evaluation", sources / "evaluation")
+    for folder in ("evaluation", "tokenizers"):
+        shutil.copytree(fetched / folder, sources / folder)
     for name in ("sources.json", "lid.176.ftz"):
         shutil.copy(fetched / name, sources / name)
     shutil.copy(fetched / "web/web-00000.warc.gz", sources / "web")

@@ -58,13 +58,41 @@ def test_causal_labels_are_the_next_tokens_and_an_input_belongs_to_its_labels_do
     assert all(inputs[t] == 0 and (t == 0 or numbers[t] != numbers[t - 1]) for t in ends)
 
 
+@pytest.mark.parametrize("name", OBJECTIVES)
+@given(seed=st.integers(0, 2**32), rows=st.integers(1, 5))
+def test_a_batch_is_its_samples(name: str, seed: int, rows: int) -> None:
+    windows = [window(50, seed + row) for row in range(rows)]
+    documents = np.stack([numbers for _, numbers in windows])
+    documents[0, 30:] = -1
+    tokens, ids = np.stack([tokens for tokens, _ in windows]), [seed + 3 * row for row in range(rows)]
+    together = objective(name).batch(tokens, documents, seed, ids)
+    for row in range(rows):
+        alone = objective(name)(tokens[row], documents[row], seed, ids[row])
+        assert all(np.array_equal(part[row], one) for part, one in zip(together, alone, strict=True))
+    assert all(part.dtype == np.int64 and part.flags.c_contiguous for part in together)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_what_belongs_to_no_document_is_no_target_and_is_left_alone(name: str) -> None:
+    for sample in range(40):
+        tokens, documents = window(60, sample)
+        documents[0], documents[25], documents[40:] = -1, -1, -1
+        inputs, labels, numbers = objective(name)(tokens, documents, 1, sample)
+        assert np.array_equal(numbers, documents[1:])
+        assert (labels[numbers == -1] == -100).all()
+        outside = np.flatnonzero(documents == -1)
+        shown = outside - 1 if name == "masked" else outside
+        kept = (shown >= 0) & (shown < len(inputs))
+        assert np.array_equal(inputs[shown[kept]], tokens[outside[kept]])
+
+
 def test_masking_rates_are_within_their_binomial_intervals() -> None:
     counts = np.zeros(4)
     draws = 0
     for sample in range(200):
         tokens, documents = window(seed=sample)
         inputs, labels, _ = objective("masked")(tokens, documents, 7, sample)
-        ordinary, target, shown = tokens[:-1] >= 16, labels != -100, tokens[:-1]
+        ordinary, target, shown = tokens[1:] >= 16, labels != -100, tokens[1:]
         assert np.array_equal(labels[target], shown[target])
         assert np.array_equal(inputs[~target], shown[~target])
         draws += ordinary.sum()
@@ -79,8 +107,8 @@ def test_masking_rates_are_within_their_binomial_intervals() -> None:
 def test_special_tokens_are_never_targets_and_never_drawn() -> None:
     tokens = np.random.default_rng(0).integers(0, 24, 5000)
     inputs, labels, _ = build("masked", vocabulary_size=24)(tokens, np.zeros(5000, int), 0, 0)
-    assert (labels[tokens[:-1] < 16] == -100).all()
-    changed = inputs != tokens[:-1]
+    assert (labels[tokens[1:] < 16] == -100).all()
+    changed = inputs != tokens[1:]
     assert set(inputs[changed]) <= {MASK, *range(16, 24)}
 
 

@@ -1,6 +1,7 @@
 """The loop alone in a process: resume, validation, records."""
 
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -164,3 +165,19 @@ def test_prefetch_keeps_the_order_and_raises_in_place():
         assert [next(each) for _ in range(3)] == [0, 1, 2]
         with pytest.raises(ValueError, match="three"):
             next(each)
+
+
+def test_prefetch_tells_how_long_nothing_was_ready():
+    def make(index):
+        time.sleep(0.05)
+        return index
+
+    with Prefetch(make, 0, 4) as items:
+        for _ in items:
+            pass
+    assert 0.15 < items.waited_seconds < 2
+    with Prefetch(lambda index: index, 0, 4, ahead=4) as items:
+        time.sleep(0.1)
+        for _ in items:
+            pass
+    assert items.waited_seconds < 0.05

@@ -63,7 +63,7 @@ def _make(directory: Path, files: Sequence[Sequence[Row]]) -> str:
             "url": [""] * len(rows),
             "source": [row[1] for row in rows],
             "license": ["CC0-1.0"] * len(rows),
-            "language": [row[2] for row in rows],
+            "language": pa.array([row[2] for row in rows], pa.string()),
         }
         path = directory / f"part-{number:05d}.parquet"
         pq.write_table(pa.table(columns), path, row_group_size=50)
@@ -108,6 +108,7 @@ def settings() -> TokensSettings:
         tokenizer=TokenizerSettings(vocabulary_size=320, sample_bytes=60_000),
         validation_fraction=0.1,
         unit_bytes=20_000,
+        shard_bytes=10_000,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,39 @@ def test_special_tokens_have_the_first_ids_and_no_bytes() -> None:
     assert SIZES[16:].all()
 
 
+def test_every_role_has_a_token_of_its_own() -> None:
+    roles = {
+        "<|endoftext|>": "end of text",
+        "<|pad|>": "padding",
+        "<|mask|>": "mask",
+        "<|fim_prefix|>": "fill-in-the-middle",
+        "<|fim_suffix|>": "fill-in-the-middle",
+        "<|fim_middle|>": "fill-in-the-middle",
+        "<|system|>": "chat",
+        "<|user|>": "chat",
+        "<|assistant|>": "chat",
+        "<|end|>": "chat",
+    }
+    assert SPECIAL_TOKENS[: len(roles)] == tuple(roles)
+    assert sum(token.startswith("<|reserved_") for token in SPECIAL_TOKENS) >= 4
+    assert len({TRAINED.token_to_id(token) for token in SPECIAL_TOKENS}) == len(SPECIAL_TOKENS)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("the cat's  hat", ["the", " cat", "'s", " ", " hat"]),
+        ("x=1234", ["x", "=", "1", "2", "3", "4"]),
+        ("def f():\n        return\n", ["def", " f", "():\n", "       ", " return", "\n"]),
+        ("a\r\n\r\nb \t\n c  ", ["a", "\r\n\r\n", "b", " \t\n", " c", "  "]),
+        ("naïve e\u0301, 漢字。", ["naïve", " e\u0301", ",", " 漢字", "。"]),
+    ],
+)
+def test_words_are_cut_at_spaces_digits_and_line_breaks(text: str, words: list[str]) -> None:
+    pieces = TRAINED.pre_tokenizer.pre_tokenize_str(text)
+    assert [text[begin:end] for _, (begin, end) in pieces] == words
+
+
 def test_a_text_that_spells_a_special_token_gets_ordinary_tokens() -> None:
     ids = TRAINED.encode("a<|endoftext|><|user|>b", add_special_tokens=False).ids
     assert min(ids) >= 16
@@ -47,6 +81,15 @@ def test_digits_stay_in_groups(group: int, longest: int) -> None:
 def test_training_twice_gives_the_same_file() -> None:
     settings = TokenizerSettings(vocabulary_size=320)
     assert tokenizing.train(TEXTS, settings).to_str() == tokenizing.train(TEXTS, settings).to_str()
+
+
+def test_endless_words_neither_stop_the_training_nor_change_what_is_learned_of_others() -> None:
+    settings = TokenizerSettings(vocabulary_size=300)
+    started = time.process_time()
+    endless = tokenizing.train([*TEXTS, "x" * 1_000_000, "漢" * 100_000], settings)
+    assert time.process_time() - started < 20
+    assert endless.pre_tokenizer.__getstate__() == TRAINED.pre_tokenizer.__getstate__()
+    assert tokenizing.train(TEXTS, settings).encode("the cat").tokens == endless.encode("the cat").tokens
 
 
 def test_transformers_reads_the_saved_files(tmp_path: Path) -> None:
