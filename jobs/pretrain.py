@@ -137,11 +137,14 @@ class Pretrain(Job[PretrainRecipe]):
         store = checked_store(recipe)
         training = recipe.training
         try:
-            recipe.data("train").samples().check(training.steps * training.sequences_per_step)
+            data, wanted = recipe.data("train").samples(), training.steps * training.sequences_per_step
+            data.check(wanted)
             if recipe.verify_tokens:
                 store.verify()
         except ValueError as error:
             raise InputError(str(error)) from None
+        mixture = {"drawn": data.plan(wanted), "packed": data.packed()}
+        storage.write_json(storage.join(recipe.run_directory, "mixture.json"), mixture)
         job.connect()
         progress = Progress(recipe.name, training.steps, "steps")
         result = fit(

@@ -78,6 +78,7 @@ def collect(location: str, sources: str) -> dict[str, Any]:
         "audit": _audit(run),
         "classifiers": [storage.read_json(place) for place in cards(location)],
         "tokens": run.json("jobs.tokenize", "jobs", "tokenize", "tokens.json"),
+        "mixture": _made(run, "jobs", "pretrain", "mixture.json"),
         "tuning": _tuning(run),
         "training": {name: _training(run, name) for name in TRAINING},
         "evaluation": evaluation,
@@ -166,9 +167,9 @@ def _audit(run: Run) -> dict[str, Any] | None:
     return audit_sections.digest(storage.read_json(location)) if storage.exists(location) else None
 
 
-def _made(run: Run, name: str) -> dict[str, Any] | None:
+def _made(run: Run, *parts: str) -> dict[str, Any] | None:
     """A file that not every run makes, and that is not missed."""
-    location = storage.join(run.location, name)
+    location = storage.join(run.location, *parts)
     return storage.read_json(location) if storage.exists(location) else None
 
 

@@ -1,4 +1,4 @@
-"""The report's sections on text: sources, curation, samples, tokens."""
+"""The report's sections on text: sources, curation, samples."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import defaultdict
 from typing import Any
 
 from jobs.reporting.charts import Step, bars, funnel
-from jobs.reporting.markup import Html, count, join, percent, share_bar, size, table, tag
+from jobs.reporting.markup import Html, count, fold, join, percent, share, size, table, tag
 
 _MOST_REASONS, _MOST_KEPT, _MOST_LANGUAGES = 12, 6, 20
 _TRAINED_ON = {"warc", "jsonl", "text", "code"}
@@ -25,7 +25,7 @@ def sources(summary: dict[str, Any]) -> Html | None:
         [
             tag("p", f"Fetched {record['fetched_at']}. {_sentence(record['note'])}", class_="quiet"),
             table(head, [_source(source, versions) for source in trained], words=3),
-            _fold(
+            fold(
                 "Kept out of training: pairs, evaluation rows, the language model",
                 [table(head, [_source(source, versions) for source in others], words=3)],
             ),
@@ -68,7 +68,7 @@ def curation(summary: dict[str, Any]) -> Html | None:
         [
             name,
             _reasons(source["rejected"]),
-            _share(source["kept"], source["in"]),
+            share(source["kept"], source["in"]),
             count(source["in"]),
             count(source["kept"]),
         ]
@@ -79,7 +79,7 @@ def curation(summary: dict[str, Any]) -> Html | None:
         [
             name,
             _reasons(entry["rejected"]),
-            _share(entry["kept"].get("documents", 0), _documents(entry)),
+            share(entry["kept"].get("documents", 0), _documents(entry)),
             count(_documents(entry)),
             count(entry["kept"].get("documents", 0)),
             count(entry["kept"].get("words", 0)),
@@ -149,7 +149,7 @@ def _flips(record: dict[str, Any]) -> Html:
     tests = sorted(record["flips"], key=lambda flip: -max(flip["looser"], flip["stricter"]))
     rows = [[_reason(flip), count(flip["looser"]), count(flip["stricter"])] for flip in tests]
     head = ["test", f"would stay with a threshold looser by {moved}", f"would go with one stricter by {moved}"]
-    return _fold("How many documents are near a threshold", [table(head, rows)])
+    return fold("How many documents are near a threshold", [table(head, rows)])
 
 
 def samples(summary: dict[str, Any]) -> Html | None:
@@ -165,53 +165,11 @@ def samples(summary: dict[str, Any]) -> Html | None:
         numbers[stage["stage"]] += stage["documents"]
     kept = record["samples"]["kept"][:_MOST_KEPT]
     folds = [
-        _fold(f"Removed by {_words(name)}: {len(found)} of {numbers[name]:,}", [_sample(s, _against(s)) for s in found])
+        fold(f"Removed by {_words(name)}: {len(found)} of {numbers[name]:,}", [_sample(s, _against(s)) for s in found])
         for name, found in removed.items()
     ]
-    first = _fold(f"Kept: {len(kept)} of {record['kept']:,}", [_sample(sample, "") for sample in kept], open_=True)
+    first = fold(f"Kept: {len(kept)} of {record['kept']:,}", [_sample(sample, "") for sample in kept], open_=True)
     return join([first, *folds])
-
-
-def tokens(summary: dict[str, Any]) -> Html | None:
-    """The token store by source, and how a few texts fall into pieces."""
-    record = summary["tokens"]
-    if not record:
-        return None
-    train = record["splits"].get("train", {"sources": {}, "tokens": 0, "documents": 0, "bytes": 0})
-    held = record["splits"].get("validation", {"sources": {}, "tokens": 0, "documents": 0, "bytes": 0})
-    ratios = record["bytes_per_token"]
-    rows = [
-        [
-            name,
-            _share(entry["tokens"], train["tokens"]),
-            count(entry["documents"]),
-            count(entry["tokens"]),
-            count(held["sources"].get(name, {}).get("tokens", 0)),
-            f"{ratios['sources'].get(name, 0):.2f}",
-        ]
-        for name, entry in train["sources"].items()
-    ]
-    rows.append(
-        ["all", "", count(train["documents"]), count(train["tokens"]), count(held["tokens"]), f"{ratios['all']:.2f}"]
-    )
-    languages = ", ".join(f"{language} {ratio:.2f}" for language, ratio in ratios.get("languages", {}).items())
-    lede = f"Byte-level BPE with {record['vocabulary_size']:,} tokens, trained on this corpus."
-    parts: list[Html] = [
-        tag("p", lede + (f" Bytes a token by language: {languages}." if languages else "")),
-        table(["source", "share", "documents", "train tokens", "held out", "bytes a token"], rows, words=2),
-    ]
-    if record.get("examples"):
-        pieces = [
-            tag("div", tag("span", f"{each['source']} · {each['id']}", class_="quiet"), _pieces(each), class_="sample")
-            for each in record["examples"]
-        ]
-        parts.append(_fold("Texts in pieces", pieces))
-    return join(parts)
-
-
-def _pieces(example: dict[str, Any]) -> Html:
-    marked = join((tag("b", piece) if i % 2 else piece for i, piece in enumerate(example["pieces"])), between="")
-    return tag("div", marked, class_="text")
 
 
 def _sample(sample: dict[str, Any], note: str) -> Html:
@@ -227,16 +185,8 @@ def _against(sample: dict[str, Any]) -> str:
     return f"{reason} {score:.4g}" + (f", the limit is {threshold:.4g}" if threshold is not None else "")
 
 
-def _share(part: float, whole: float) -> Html:
-    return tag("span", share_bar(part, whole), f" {percent(part, whole)}", class_="share")
-
-
 def _reason(stage: dict[str, Any]) -> str:
     return f"{_words(stage['stage'])}: {_words(stage['reason'])}"[:38]
-
-
-def _fold(name: str, children: list[Html], open_: bool = False) -> Html:
-    return tag("details", tag("summary", name), *children, open="open" if open_ else None)
 
 
 def _reasons(rejected: dict[str, int]) -> str:

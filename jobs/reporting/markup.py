@@ -60,6 +60,16 @@ def share_bar(part: float, whole: float) -> Html:
     )
 
 
+def share(part: float, whole: float) -> Html:
+    """A share as a bar and in words."""
+    return tag("span", share_bar(part, whole), f" {percent(part, whole)}", class_="share")
+
+
+def fold(name: str, children: Sequence[object], open_: bool = False) -> Html:
+    """Something to be opened."""
+    return tag("details", tag("summary", name), *children, open="open" if open_ else None)
+
+
 def count(number: float | None) -> str:
     """A whole number with thousands apart; a dash for none."""
     return "–" if number is None else f"{number:,.0f}"

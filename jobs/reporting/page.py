@@ -14,6 +14,7 @@ from jobs.reporting import (
     duplicates_section,
     model_sections,
     run_sections,
+    token_sections,
 )
 from jobs.reporting.markup import Html, join, tag
 
@@ -27,7 +28,8 @@ SECTIONS: dict[str, tuple[str, Section, str]] = {
     "contamination": ("Contamination", contamination_section.contamination, "jobs.curate"),
     "audit": ("Safety and bias", audit_sections.audit, "jobs.audit"),
     "classifiers": ("Classifiers", classifier_section.classifiers, "jobs.classifier"),
-    "tokens": ("Tokens", data_sections.tokens, "jobs.tokenize"),
+    "tokens": ("Tokens", token_sections.tokens, "jobs.tokenize"),
+    "mixture": ("Mixture", token_sections.mixture, "jobs.pretrain"),
     "tuning": ("Tuning", model_sections.tuning, "jobs.tune"),
     "pretraining": ("Pretraining", model_sections.pretraining, "jobs.pretrain"),
     "masked": ("Fill in the blank", model_sections.masked, "jobs.pretrain"),

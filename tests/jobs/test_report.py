@@ -71,6 +71,23 @@ def run(tmp_path: Path) -> Path:
             },
         },
     )
+    group = {"tokens_available": 5000, "tokens": 1400, "share": 0.7, "epochs": 0.28, "cap": 4.0}
+    stages = [{"samples": 3, "shares": {"wiki/fr": 0.7}}, {"samples": 4, "shares": {"wiki/fr": 1.0}}]
+    put(
+        root,
+        "jobs/pretrain/mixture.json",
+        {
+            "drawn": {
+                "tokens": 2000,
+                "sequence_length": 256,
+                "packing": "best_fit",
+                "groups": {"wiki/fr": group},
+                "stages": stages,
+                "left_out": ["web/de"],
+            },
+            "packed": {"documents": 100, "cut": 38, "padding": 0.0125},
+        },
+    )
     put(
         root,
         "contamination.json",
@@ -107,6 +124,12 @@ def run(tmp_path: Path) -> Path:
         {
             "vocabulary_size": 4096,
             "splits": {"train": {**counts, "sources": {"web": counts}}, "validation": {**counts, "sources": {}}},
+            "fertility": {
+                "languages": {"en": {"ours": 3.1, "cl100k": 4.4}},
+                "sources": {"web": {"ours": 3.1, "cl100k": 4.4}},
+                "sample": {"documents": 10, "bytes": 12345, "held_out_bytes": 12345},
+            },
+            "token_length_histogram": {"used": [0, 5, 7, 1], "vocabulary": [16, 256, 100, 3]},
             "bytes_per_token": {"all": 2.61, "sources": {"web": 2.61}, "languages": {"en": 2.61}},
             "examples": [{"source": "web", "id": "web/0", "pieces": ["<b", ">x"]}],
         },
@@ -231,6 +254,13 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
     assert "Curation (jobs.curate); " in page.text
     assert "Classifiers (jobs.classifier)" in page.text
     assert "Not made" in page.text
+
+
+def test_the_mixture_and_other_vocabularies_are_shown(page: Page) -> None:
+    for words in ("packed by best fit: 38 of 100 documents (38 %)", "1.25% is padding", "wiki/fr", "web/de", "stage 2"):
+        assert words in page.text
+    for words in ("Bytes a token, beside other vocabularies", "cl100k", "4.40", "Lengths of the vocabulary"):
+        assert words in page.text
 
 
 def test_duplicates_and_contamination_are_shown_side_by_side(page: Page) -> None:
