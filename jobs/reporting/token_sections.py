@@ -128,7 +128,8 @@ def mixture(summary: dict[str, Any]) -> Html | None:
     lede = (
         f"{drawn['tokens']:,} tokens in windows of {drawn['sequence_length']:,}, packed by "
         f"{drawn['packing'].replace('_', ' ')}: {packed['cut']:,} of {packed['documents']:,} documents "
-        f"({percent(packed['cut'], packed['documents'])}) are cut by a window's end, {packed['padding']:.2%} is padding."
+        f"({percent(packed['cut'], packed['documents'])}) are cut by a window's end, {packed['padding']:.2%} is "
+        "padding."
     )
     parts = [
         tag("p", lede),
