@@ -54,17 +54,21 @@ class StoredFile:
     Reading goes through one window, so that neighbouring reads are one request. A read that gives fewer bytes than the
     file's size promises is an error, never an early end. On a network errors are tried again `TRIES` times.
 
+    Args:
+        location: of the file.
+        window: bytes of a window; 0: reads are as long as they are asked to be.
+
     Raises:
         FileNotFoundError: nothing is there.
         ShortRead: the file ended before its size.
         OSError: storage failed, and again and again where that can pass.
     """
 
-    def __init__(self, location: str) -> None:
+    def __init__(self, location: str, window: int | None = None) -> None:
         self.location = location
         fs, self._path = storage.filesystem(location)
         self._remote = fs.type_name != "local"
-        self._window = REMOTE_WINDOW_BYTES if self._remote else LOCAL_WINDOW_BYTES
+        self._window = window if window is not None else REMOTE_WINDOW_BYTES if self._remote else LOCAL_WINDOW_BYTES
         self._open: Callable[[], Any] = lambda: fs.open_input_file(self._path)
         self._file = self._patiently(self._open)
         self.size: int = self._file.size()

@@ -8,7 +8,7 @@ import os
 import tempfile
 from contextlib import suppress
 
-from pipelines import storage
+from pipelines.reading import StoredFile
 
 _PIECE = 8 << 20
 
@@ -49,12 +49,8 @@ def copy_once(location: str, target: str, sha256: str | None) -> None:
 
 def _copy(location: str, target: str) -> str:
     digest = hashlib.sha256()
-    fs, path = storage.filesystem(location)
-    try:
-        with fs.open_input_stream(path, compression=None) as stream, open(target, "wb") as out:
-            while piece := stream.read(_PIECE):
-                digest.update(piece)
-                out.write(piece)
-    except OSError as error:
-        raise storage.named(error, location) from None
+    with StoredFile(location) as stream, open(target, "wb") as out:
+        while piece := stream.read(_PIECE):
+            digest.update(piece)
+            out.write(piece)
     return digest.hexdigest()

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines import storage
+from pipelines.reading import StoredFile
 from pipelines.tokens import encode, runs
 from pipelines.tokens.megatron import index_bytes
 from pipelines.tokens.runs import Documents
@@ -185,9 +186,8 @@ def write_shard(shard: ShardPlan, location: str, dtype: str) -> dict[str, Any]:
 def _read(piece: Piece, shard: ShardPlan, location: str, kind: np.dtype[Any]) -> Iterator[Documents]:
     """The piece's documents whose hashes are in the shard's range."""
     run = storage.join(location, encode.run_name(piece.unit))
-    fs, path = storage.filesystem(run)
-    with fs.open_input_file(path) as file:
-        data = file.read_at(piece.length, piece.offset)
+    with StoredFile(run, window=0) as file:
+        data = file.at(piece.offset, piece.length)
     if len(data) != piece.length:
         raise OSError(f"{run}: {len(data)} bytes at {piece.offset} instead of {piece.length}")
     low, high = shard.hashes

@@ -18,6 +18,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from pipelines import storage
+from pipelines.reading import StoredFile
 
 MAGIC = b"GWSLICE1"
 _HEAD = len(MAGIC) + 8
@@ -48,25 +49,17 @@ def read(location: str, number: int) -> bytes:
     Raises:
         DamagedError: the file is cut short or its bytes are others.
     """
-    fs, path = storage.filesystem(location)
-    try:
-        with fs.open_input_file(path) as file:
-            first = max(0, number - 1)
-            asked = 16 * (number - first + 1)
-            head = file.read_at(_HEAD, 0)
-            count = int.from_bytes(head[len(MAGIC) :], "little")
-            entries = file.read_at(asked, _HEAD + 16 * first)
-            if head[: len(MAGIC)] != MAGIC or number >= count or len(entries) < asked:
-                raise DamagedError(
-                    f"{location}: expected a file of slices with a slice {number}; remove it and run again"
-                )
-            table = np.frombuffer(entries, "<u8").reshape(-1, 2)
-            begin, end = (int(table[0, 0]) if number else 0), int(table[-1, 0])
-            data = file.read_at(end - begin, _HEAD + 16 * count + begin)
-    except DamagedError:
-        raise
-    except OSError as error:
-        raise storage.named(error, location) from None
+    with StoredFile(location, window=0) as file:
+        first = max(0, number - 1)
+        asked = 16 * (number - first + 1)
+        head = file.at(0, _HEAD)
+        count = int.from_bytes(head[len(MAGIC) :], "little")
+        entries = file.at(_HEAD + 16 * first, asked)
+        if head[: len(MAGIC)] != MAGIC or number >= count or len(entries) < asked:
+            raise DamagedError(f"{location}: expected a file of slices with a slice {number}; remove it and run again")
+        table = np.frombuffer(entries, "<u8").reshape(-1, 2)
+        begin, end = (int(table[0, 0]) if number else 0), int(table[-1, 0])
+        data = file.at(_HEAD + 16 * count + begin, end - begin)
     if len(data) != end - begin or xxhash.xxh3_64_intdigest(data) != int(table[-1, 1]):
         raise DamagedError(f"{location}: slice {number} is damaged; remove the file and run again")
     return bytes(data)

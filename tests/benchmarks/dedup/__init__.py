@@ -1,0 +1,1 @@
+"""Speed, growth and quality of deduplication."""
