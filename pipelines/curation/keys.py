@@ -10,7 +10,7 @@ import xxhash
 from numba import njit, uint8, uint32
 from numpy.typing import NDArray
 
-from pipelines.curation.buffers import BYTES, OFFSETS, code_point, utf8
+from pipelines.buffers import BYTES, OFFSETS, code_point, utf8
 from pipelines.curation.signals.characters import SPACE, TABLE_SIZE, tables
 
 VERSION = 2

@@ -20,7 +20,7 @@ import pyarrow as pa
 from numba import int64, njit, uint32, uint64
 from numpy.typing import NDArray
 
-from pipelines.curation.buffers import BYTES, OFFSETS, code_point, utf8
+from pipelines.buffers import BYTES, OFFSETS, code_point, utf8
 from pipelines.curation.signals.characters import TABLE_SIZE
 from pipelines.curation.signals.scan import PRIME, SEED, mix
 

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import xxhash
 
 from pipelines import storage
-from pipelines.curation.buffers import utf8
+from pipelines.buffers import utf8
 from pipelines.tokens.store import UNKNOWN
 
 COLUMNS = ("id", "text", "source", "language")

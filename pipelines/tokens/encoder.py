@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from tokenizers import Tokenizer
 
-from pipelines.curation.buffers import utf8
+from pipelines.buffers import utf8
 from pipelines.tokens import words
 from pipelines.tokens.tokenizer import byte_alphabet, word_splitter
 

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipelines.curation.buffers import texts_of, utf8
+from pipelines.buffers import texts_of, utf8
 from pipelines.tokens.megatron import Tokens
 
 BLOCK_BYTES = 1 << 16

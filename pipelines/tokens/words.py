@@ -16,7 +16,7 @@ from numba import int32, njit, uint8, uint64
 from numpy.typing import NDArray
 from tokenizers import Regex, pre_tokenizers
 
-from pipelines.curation.buffers import BYTES, OFFSETS, code_point
+from pipelines.buffers import BYTES, OFFSETS, code_point
 
 OTHER, LETTER, MARK, NUMBER, SPACE, NEWLINE = range(6)
 PROPERTIES = {LETTER: r"\p{L}", MARK: r"\p{M}", NUMBER: r"\p{N}", SPACE: r"\s", NEWLINE: r"[\r\n]"}

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipelines import storage
-from pipelines.curation.buffers import strings
+from pipelines.buffers import strings
 from pipelines.curation.decontamination.settings import DecontaminationSettings, TaskFiles
 from pipelines.curation.documents import storable
 from pipelines.curation.sources.jsonl import lines

@@ -21,8 +21,8 @@ from numba import int64, njit, uint64
 from numpy.typing import NDArray
 
 from pipelines import storage
+from pipelines.buffers import texts_of, utf8
 from pipelines.curation import words
-from pipelines.curation.buffers import texts_of, utf8
 from pipelines.curation.decontamination import examples as examples_of
 from pipelines.curation.decontamination.examples import files_of
 from pipelines.curation.decontamination.settings import DecontaminationSettings

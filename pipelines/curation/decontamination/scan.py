@@ -14,7 +14,7 @@ import pyarrow as pa
 from numba import int32, int64, njit, uint64
 from numpy.typing import NDArray
 
-from pipelines.curation.buffers import utf8
+from pipelines.buffers import utf8
 from pipelines.curation.decontamination.index import POLYNOMIAL, Index
 from pipelines.curation.tables import TableWriter
 from pipelines.curation.words import word_hashes

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from numba import njit
 from numpy.typing import NDArray
 
-from pipelines.curation.buffers import BYTES, code_point, texts_of, utf8
+from pipelines.buffers import BYTES, code_point, texts_of, utf8
 from pipelines.curation.documents import EXCERPT_CHARACTERS, SPAN_SCHEMA
 from pipelines.curation.lines.table import Lines
 from pipelines.curation.signals.characters import SPACE, tables

@@ -14,7 +14,7 @@ import pyarrow as pa
 from numba import njit, uint8, uint32, uint64
 from numpy.typing import NDArray
 
-from pipelines.curation.buffers import BYTES, OFFSETS, code_point, utf8
+from pipelines.buffers import BYTES, OFFSETS, code_point, utf8
 from pipelines.curation.signals.characters import ALPHANUMERIC, DECIMAL, SPACE, TABLE_SIZE, UPPER, tables
 from pipelines.curation.signals.reference import CLOSERS
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 from numba import njit
 from numpy.typing import NDArray
 
-from pipelines.curation.buffers import BYTES, OFFSETS, utf8
+from pipelines.buffers import BYTES, OFFSETS, utf8
 
 ADDRESS, NUMBER, TOKEN, HEXADECIMAL = range(4)
 """An @; at least six digits, or four parts with dots; a word of letters and digits; groups with colons."""

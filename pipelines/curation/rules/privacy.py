@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field, model_validator
 
+from pipelines.buffers import utf8
 from pipelines.curation import privacy
-from pipelines.curation.buffers import utf8
 from pipelines.curation.privacy import Presidio, PresidioSettings, Style, Type
 from pipelines.curation.rules.base import SPAN_SCHEMA, Batch, Rule, Verdicts
 from pipelines.storage import Location

@@ -13,8 +13,8 @@ from typing import Literal
 
 import numpy as np
 
+from pipelines.buffers import utf8
 from pipelines.curation import lines as line_tables
-from pipelines.curation.buffers import utf8
 from pipelines.curation.lines import STAYS
 from pipelines.curation.rules.base import KEPT, Batch, Rule, Verdicts
 

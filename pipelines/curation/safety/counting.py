@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipelines.curation.buffers import strings
+from pipelines.buffers import strings
 from pipelines.curation.safety.characters import fold
 from pipelines.curation.safety.groups import Words
 from pipelines.curation.safety.matching import ENTRY, PLACE, ROW, Phrases

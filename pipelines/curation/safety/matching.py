@@ -19,7 +19,7 @@ import pyarrow as pa
 from numba import njit
 from numpy.typing import NDArray
 
-from pipelines.curation.buffers import BYTES, OFFSETS, code_point, utf8
+from pipelines.buffers import BYTES, OFFSETS, code_point, utf8
 from pipelines.curation.safety.characters import LIMIT, OTHER, SPACE, UNSPACED, WORD, fold, tables
 
 ROW, BEGIN, END, ENTRY, PLACE = range(5)

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipelines.curation.buffers import strings
+from pipelines.buffers import strings
 from pipelines.curation.signals import kernel
 from pipelines.curation.signals.names import DATATROVE, GROUPS, TEXT, VERSION, VOCABULARY
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 from numba import njit, uint32, uint64
 from numpy.typing import NDArray
 
-from pipelines.curation.buffers import BYTES, OFFSETS, code_point, strings, utf8
+from pipelines.buffers import BYTES, OFFSETS, code_point, strings, utf8
 from pipelines.curation.signals.characters import LETTER, SPACE, TABLE_SIZE, tables
 from pipelines.curation.signals.kernel import GRAM
 from pipelines.curation.signals.names import DATATROVE

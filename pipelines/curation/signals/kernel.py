@@ -7,7 +7,7 @@ import pyarrow as pa
 from numba import njit, uint64
 from numpy.typing import NDArray
 
-from pipelines.curation.buffers import BYTES, OFFSETS, utf8
+from pipelines.buffers import BYTES, OFFSETS, utf8
 from pipelines.curation.signals import scan as s
 from pipelines.curation.signals.characters import tables
 from pipelines.curation.signals.names import TEXT

@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit, uint8, uint32, uint64
 from numpy.typing import NDArray
 
-from pipelines.curation.buffers import BYTES, code_point
+from pipelines.buffers import BYTES, code_point
 from pipelines.curation.signals.characters import (
     ALPHANUMERIC,
     BULLET,

@@ -14,8 +14,8 @@ import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipelines.buffers import strings
 from pipelines.curation import publishing, stages
-from pipelines.curation.buffers import strings
 from pipelines.curation.keys import text_keys
 from pipelines.curation.language import Identifier, LanguageSettings
 from pipelines.curation.measuring import Gauge

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipelines.curation.buffers import strings
+from pipelines.buffers import strings
 from pipelines.curation.decontamination import (
     EXAMPLES_FILE,
     REPORT_FILE,

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.curation.buffers import strings
+from pipelines.buffers import strings
 from pipelines.curation.decontamination import (
     DecontaminationSettings,
     build_index,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.curation.buffers import strings
+from pipelines.buffers import strings
 from pipelines.curation.lines import PATTERNS, STAYS, assemble, spans, table
 from pipelines.curation.signals.reference import CLOSERS
 

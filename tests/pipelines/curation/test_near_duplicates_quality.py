@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pipelines.curation.buffers import strings
+from pipelines.buffers import strings
 from pipelines.curation.dedup.minhash import NO_KEY, MinHash, similarity
 from pipelines.curation.dedup.settings import NearDuplicates
 from pipelines.curation.words import word_hashes
@@ -175,7 +175,7 @@ def test_a_batch_may_be_cut_anywhere(texts: list[str], data: st.DataObject) -> N
 
 PRINT_KEYS = """
 import hashlib, sys
-from pipelines.curation.buffers import strings
+from pipelines.buffers import strings
 from pipelines.curation.dedup.minhash import MinHash
 from pipelines.curation.dedup.settings import NearDuplicates
 keys = MinHash(NearDuplicates()).band_keys(strings(sys.stdin.read().split("|")))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from pipelines.curation.buffers import strings
+from pipelines.buffers import strings
 from pipelines.curation.judging import Removal, judge
 from pipelines.curation.languages import Languages
 from pipelines.curation.rules import (

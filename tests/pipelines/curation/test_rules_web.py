@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import Field, TypeAdapter
 
-from pipelines.curation.buffers import strings
+from pipelines.buffers import strings
 from pipelines.curation.judging import judge
 from pipelines.curation.rules import C4, PRESETS, Code, CodeRedPajama, RefinedWebLines, Url
 from pipelines.curation.rules.base import KEPT, Batch

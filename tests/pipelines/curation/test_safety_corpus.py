@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines import storage
-from pipelines.curation.buffers import strings
+from pipelines.buffers import strings
 from pipelines.curation.documents import CORPUS_SCHEMA
 from pipelines.curation.safety import groups, run
 from pipelines.curation.safety.corpus import Corpus, count_part, parts

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from pipelines.curation.buffers import strings
+from pipelines.buffers import strings
 from pipelines.curation.judging import judge
 from pipelines.curation.privacy import presidio
 from pipelines.curation.rules import Privacy

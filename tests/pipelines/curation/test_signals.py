@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.curation.buffers import strings
+from pipelines.buffers import strings
 from pipelines.curation.signals import DATATROVE, TEXT, VOCABULARY, Meter, reference
 from pipelines.curation.signals.characters import TABLE_SIZE, tables
 from pipelines.curation.signals.kernel import word_hashes

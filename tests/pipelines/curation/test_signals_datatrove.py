@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.curation.buffers import strings
+from pipelines.buffers import strings
 from pipelines.curation.signals import DATATROVE, Meter, datatrove
 from pipelines.curation.signals.tokens import SYMBOL, TERMINAL, mark_classes
 

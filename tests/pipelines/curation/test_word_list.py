@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from pipelines.curation.buffers import strings
+from pipelines.buffers import strings
 from pipelines.curation.judging import judge
 from pipelines.curation.rules import Rules, WordList
 from pipelines.curation.rules.base import KEPT, Batch

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pipelines.curation.buffers import strings
+from pipelines.buffers import strings
 from pipelines.curation.signals.characters import TABLE_SIZE
 from pipelines.curation.words import _LONGEST_FORM, _SEVERAL, _VALUE, _WITHOUT_SPACES, fold, folding, word_hashes
 

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from numba import njit
 from numpy.typing import NDArray
 
-from pipelines.curation.buffers import BYTES, OFFSETS, texts_of, utf8
+from pipelines.buffers import BYTES, OFFSETS, texts_of, utf8
 from pipelines.curation.dedup.lines.segments import blank
 from pipelines.curation.documents import EXCERPT_CHARACTERS, SPANS_SCHEMA
 from pipelines.curation.signals.characters import tables

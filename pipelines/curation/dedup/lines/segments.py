@@ -15,7 +15,7 @@ import pyarrow as pa
 from numba import njit
 from numpy.typing import NDArray
 
-from pipelines.curation.buffers import BYTES, OFFSETS, code_point, utf8
+from pipelines.buffers import BYTES, OFFSETS, code_point, utf8
 from pipelines.curation.signals.characters import SPACE, TABLE_SIZE, tables
 from pipelines.curation.signals.scan import PRIME, SEED, mix
 from pipelines.curation.words import word_hashes

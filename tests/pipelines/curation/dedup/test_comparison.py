@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.curation.buffers import strings
+from pipelines.buffers import strings
 from pipelines.curation.dedup.exchange import Scale
 from pipelines.curation.dedup.minhash import MinHash, similarity
 from pipelines.curation.dedup.settings import NearDuplicates

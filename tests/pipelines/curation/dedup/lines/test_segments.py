@@ -5,7 +5,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pipelines.curation.buffers import strings
+from pipelines.buffers import strings
 from pipelines.curation.dedup.lines.cutting import without
 from pipelines.curation.dedup.lines.segments import Segments, segments
 from tests.pipelines.curation.dedup.lines.plain import Piece, left, pieces
