@@ -66,8 +66,9 @@ def choose(members: pa.Table, prefer: tuple[Preference, ...], sketched: int, nea
         near: whether near duplicates are looked for.
     """
     ways = [(f"p{i}", "descending" if one.first == "high" else "ascending") for i, one in enumerate(prefer)]
-    keys = [("root", "ascending"), ("earlier", "descending"), *ways, ("id", "ascending")]
-    ordered = members.take(pc.sort_indices(members, sort_keys=keys, null_placement="at_end")).combine_chunks()
+    ways = [("root", "ascending"), ("earlier", "descending"), *ways, ("id", "ascending")]
+    keys = [(name, way, "at_end") for name, way in ways]
+    ordered = members.take(pc.sort_indices(members, sort_keys=keys)).combine_chunks()
     if not ordered.num_rows:
         return Chosen(LOSERS_SCHEMA.empty_table(), figures_of([], []))
     roots = ordered["root"].to_numpy()
