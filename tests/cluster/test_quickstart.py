@@ -117,7 +117,12 @@ def test_every_stage_from_raw_text_to_the_report_offline_and_once(home: Path) ->
     page = (output / "report.html").read_text(encoding="utf-8")
     assert "<svg" in page
     assert loaded_resources(page) == []
-    assert json.loads((output / "summary.json").read_text())["headline"]
+    summary = json.loads((output / "summary.json").read_text())
+    assert summary["headline"]
+    for made in ("duplicates", "contamination", "mixture", "tokens"):
+        assert f'id="{made}"' in page
+    assert summary["contamination"]["tasks"].keys() >= {"qa", "translation"}
+    assert summary["tokens"]["fertility"]["languages"]["en"].keys() == {"ours", "gpt2", "cl100k"}
 
     from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
 
