@@ -12,6 +12,7 @@ from jobs.progress import Progress
 from pipelines import storage
 from pipelines.curation.decontamination import DecontaminationSettings, index_fingerprint
 from pipelines.curation.dedup.index import Index
+from pipelines.curation.dedup.stage import earlier_corpora
 from pipelines.curation.languages import Languages
 from pipelines.curation.planning import Unit, plan
 from pipelines.curation.settings import CurationSettings
@@ -144,11 +145,10 @@ def _evaluations(settings: DecontaminationSettings) -> str:
         raise InputError(str(error)) from None
 
 
-def _compared_with(recipe: CurateRecipe) -> list[Index]:
+def _compared_with(recipe: CurateRecipe) -> tuple[Index, ...]:
     """The indexes of earlier corpora. Raises InputError for one that is not there or was made otherwise."""
-    dedup = recipe.dedup
     try:
-        return [Index.open(output, dedup.near, dedup.exact) for output in dedup.against]
+        return earlier_corpora(recipe.dedup, recipe.output)
     except (OSError, ValueError) as error:
         raise InputError(str(error)) from None
 

@@ -31,7 +31,12 @@ def trace(location: str, sources: str) -> dict[str, Any]:
             "tokenizer": tokens["tokenizer"],
             "corpus": tokens["corpus"],
             "meets": corpus is not None and tokens["corpus"] in (storage.fingerprint(corpus), fingerprints["corpus"]),
-            "shards": sum(len(s["files"]) for split in tokens["splits"].values() for s in split["sources"].values()),
+            "shards": sum(
+                len(group["files"])
+                for split in tokens["splits"].values()
+                for source in split["sources"].values()
+                for group in source["languages"].values()
+            ),
         },
         "corpus": corpus
         and {

@@ -296,7 +296,10 @@ def test_the_job_writes_both_files_and_knows_finished_work(run: Path, tmp_path: 
 
 
 def test_lineage_notices_other_tokens(run: Path) -> None:
-    put(run, "tokens/manifest.json", {"tokenizer": "t", "corpus": "c", "splits": {"train": {"sources": {}}}})
+    languages = {"en": {"files": [{"path": "a"}, {"path": "b"}]}, "fr": {"files": [{"path": "c"}]}}
+    splits = {"train": {"sources": {"web": {"languages": languages}}}, "test": {"sources": {}}}
+    put(run, "tokens/manifest.json", {"tokenizer": "t", "corpus": "c", "splits": splits})
+    assert collect(str(run), "/none")["lineage"]["tokens"]["shards"] == 3
     put(run, "export/model.safetensors", {})
     result = json.loads((run / "jobs/pretrain/result.json").read_text())
     put(run, "jobs/pretrain/result.json", {**result, "inputs": {"tokens": "other"}})

@@ -15,6 +15,7 @@ from pipelines.curation.dedup import run
 from pipelines.curation.dedup.comparison import Comparison
 from pipelines.curation.dedup.exchange import Scale
 from pipelines.curation.dedup.index import Index
+from pipelines.curation.dedup.settings import DuplicateSettings
 from pipelines.curation.dedup.signing import sign
 from pipelines.curation.over_units import Report, over_units
 from pipelines.curation.planning import Unit
@@ -48,9 +49,12 @@ def deduplicate(
         ValueError: there is one that cannot be compared.
     """
     settings = hashes.settings.dedup
+    if not settings.keep_index or (not settings.exact and settings.near is None):
+        # An index of another corpus than the one that is here must not be compared against.
+        storage.remove(storage.join(place.output, "duplicates"))
     if not settings.exact and settings.near is None:
         return None
-    earlier = tuple(Index.open(output, settings.near, settings.exact) for output in settings.against)
+    earlier = earlier_corpora(settings, place.output)
     started = time.monotonic()
     signs = {unit.name: hashes.sign(unit, content(removed[unit.name])) for unit in units}
     todo = [unit for unit in units if place.done("sign", unit.name, signs[unit.name]) is None]
@@ -77,6 +81,18 @@ def deduplicate(
     figures = {name: value for name, value in done.items() if name not in ("stage", "unit", "settings", "seconds")}
     seconds |= {f"dedup/{name}": value for name, value in done["seconds"].items()}
     return Deduplicated(key, figures, seconds)
+
+
+def earlier_corpora(settings: DuplicateSettings, output: str) -> tuple[Index, ...]:
+    """The indexes of the corpora that settings compare a curation's output against.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: one cannot be compared, or is this curation's own.
+    """
+    if output.rstrip("/") in {other.rstrip("/") for other in settings.against}:
+        raise ValueError(f"dedup.against: {output} is this curation's own output; all of its documents would go")
+    return tuple(Index.open(other, settings.near, settings.exact) for other in settings.against)
 
 
 def removed_positions(locations: Sequence[str]) -> np.ndarray:

@@ -98,6 +98,11 @@ def _many_tasks_find_what_one_finds(settings, output: Path, monkeypatch: pytest.
     curate(settings, str(output))
     assert {path: path.read_bytes() for path in lists} == lists
     assert contents(output) == whole
+    # Without an index of its own none of an earlier state may stay.
+    assert (output / "duplicates" / "index.json").exists()
+    dedup = settings.dedup.model_copy(update={"keep_index": False})
+    curate(settings.model_copy(update={"dedup": dedup}), str(output))
+    assert not (output / "duplicates").exists()
 
 
 def _explains(output: Path) -> None:

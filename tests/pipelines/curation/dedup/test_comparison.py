@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from pipelines.buffers import strings
 from pipelines.curation.dedup.exchange import Scale
 from pipelines.curation.dedup.minhash import MinHash, similarity
-from pipelines.curation.dedup.settings import NearDuplicates
+from pipelines.curation.dedup.settings import DuplicateSettings, NearDuplicates
+from pipelines.curation.dedup.stage import earlier_corpora
 from pipelines.curation.keys import text_keys
 from tests.pipelines.curation.dedup.bench import Bench, Row
 
@@ -118,6 +119,9 @@ def test_an_index_with_other_hashes_is_refused(bench: Bench, tmp_path: Path):
         bench.compare(rows, near={**NEAR, "seed": 2}, against=[str(tmp_path / "old")])
     with pytest.raises(FileNotFoundError, match="keep_index"):
         bench.compare(rows, near=NEAR, against=[str(tmp_path / "nowhere")])
+    own = DuplicateSettings(near=NEAR, against=[str(tmp_path / "old") + "/"])
+    with pytest.raises(ValueError, match="own output"):
+        earlier_corpora(own, str(tmp_path / "old"))
 
 
 def test_the_copy_that_stays_is_the_first_by_the_recipe(bench: Bench):
