@@ -133,8 +133,7 @@ def kill_all(job: subprocess.Popen, seen: list[psutil.Process]) -> None:
 
 
 CASES = [
-    pytest.param("worker", "decide", 3),
-    pytest.param("driver", "sign", 3),
+    pytest.param("worker", "sign", 3),
     *[
         pytest.param(what, stage, moment, marks=pytest.mark.slow)
         for what in ("worker", "raylet", "driver")
@@ -148,7 +147,7 @@ CASES = [
             ("lines", 3),
             ("publish", 3),
         ]
-        if (what, stage, moment) not in [("worker", "decide", 3), ("driver", "sign", 3)]
+        if (what, stage, moment) != ("worker", "sign", 3)
     ],
 ]
 
