@@ -11,7 +11,7 @@ from pipelines.curation.judging import MOVED
 from pipelines.curation.planning import Unit
 from pipelines.curation.publishing import SAMPLES_KEPT, SAMPLES_PER_REASON, sample_rank
 from pipelines.curation.settings import CurationSettings
-from pipelines.curation.stages import conserve
+from pipelines.curation.stages import ConservationError, conserve
 from pipelines.curation.tables import row_count
 from pipelines.curation.workspace import Workspace
 
@@ -29,6 +29,30 @@ def check(place: Workspace, units: list[Unit], manifests: Manifests) -> None:
     for unit in units:
         came = manifests[unit.name][0]["in"]
         conserve(f"unit {unit.name}", came, row_count(place.corpus(unit)), row_count(place.rejects(unit)))
+
+
+def check_taken(account: dict[str, Any], contamination: dict[str, Any] | None) -> None:
+    """Hold what was published against what the stages over the whole corpus say that they took.
+
+    Args:
+        account: a funnel, with what the comparisons came to.
+        contamination: what decontamination came to.
+
+    Raises:
+        ConservationError: they differ.
+    """
+    clean, dedup, lines = contamination or {}, account["duplicates"] or {}, account["lines"] or {}
+    for count, of, stages, said in (
+        ("documents", "stages", ("decontamination",), clean.get("documents_dropped", 0)),
+        ("documents", "stages", ("exact_dedup", "near_dedup"), dedup.get("removed", 0)),
+        ("documents", "stages", ("line_dedup",), lines.get("removed", 0)),
+        ("spans", "cut", ("line_dedup",), lines.get("duplicates_cut", 0) + lines.get("boilerplate_cut", 0)),
+    ):
+        published = sum(one[count] for one in account[of] if one["stage"] in stages)
+        if published != said:
+            raise ConservationError(
+                f"{' and '.join(stages)} took {said:,} {count}, {published:,} were published as taken"
+            )
 
 
 def funnel(settings: CurationSettings, units: list[Unit], manifests: Manifests) -> dict[str, Any]:

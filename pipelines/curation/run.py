@@ -12,7 +12,7 @@ from pipelines.curation import publishing, ranking, stages
 from pipelines.curation.decontamination.stage import decontaminate
 from pipelines.curation.dedup.lines.stage import deduplicate_lines
 from pipelines.curation.dedup.stage import deduplicate
-from pipelines.curation.funnel import check, corpus_manifest, funnel
+from pipelines.curation.funnel import check, check_taken, corpus_manifest, funnel
 from pipelines.curation.measuring import Gauge
 from pipelines.curation.over_units import Report, over_units
 from pipelines.curation.planning import Unit, plan
@@ -51,21 +51,19 @@ def curate(settings: CurationSettings, output: str, report: Report = lambda done
     clean = decontaminate(hashes, place, units, report)
     if clean is not None:
         seconds |= clean.seconds
-        _add(lists, place, "decontaminate", clean.key, units)
+        _add(lists, clean.lists["removed-decontaminate"])
 
     found = deduplicate(hashes, place, units, lists, report)
     if found is not None:
         seconds |= found.seconds
-        _add(lists, place, "dedup", found.key, units)
+        _add(lists, found.lists["removed-dedup"])
 
     cuts: dict[str, list[str]] = {unit.name: [] for unit in units}
     lines = deduplicate_lines(hashes, place, units, lists, report)
     if lines is not None:
         seconds |= lines.seconds
-        _add(lists, place, "lines", lines.key, units)
-        for unit in units:
-            location = place.cuts(lines.key, unit)
-            cuts[unit.name] += [location] if storage.exists(location) else []
+        _add(lists, lines.lists["removed-lines"])
+        _add(cuts, lines.lists["cuts"])
 
     started = time.monotonic()
     wanted = {
@@ -96,6 +94,7 @@ def curate(settings: CurationSettings, output: str, report: Report = lambda done
     account = funnel(settings, units, manifests) | {"shares": shares}
     account["duplicates"] = found.figures if found is not None else None
     account["lines"] = lines.figures if lines is not None else None
+    check_taken(account, clean.figures if clean is not None else None)
     manifest = corpus_manifest(settings, units, manifests, place)
     storage.write_json(storage.join(output, "corpus", "manifest.json"), manifest)
     done = {"processed": len(todo), "published": len(unpublished), "all": len(units)}
@@ -197,12 +196,10 @@ def _counter() -> _Counted:
     )
 
 
-def _add(lists: dict[str, list[str]], place: Workspace, stage: str, key: str, units: list[Unit]) -> None:
-    """The lists of removed documents that a stage over the whole corpus left."""
-    for unit in units:
-        location = place.removals(stage, key, unit)
-        if storage.exists(location):
-            lists[unit.name].append(location)
+def _add(lists: dict[str, list[str]], found: dict[str, str]) -> None:
+    """The lists that a stage over the whole corpus left, to those before."""
+    for unit, location in found.items():
+        lists[unit].append(location)
 
 
 def _manifest(place: Workspace, stage: str, unit: Unit, wanted: str) -> dict[str, Any]:

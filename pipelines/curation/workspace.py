@@ -158,6 +158,14 @@ class Workspace:
         """A unit's documents that a stage over the whole corpus removes. No file: none."""
         return storage.join(self.work, f"removed-{stage}", key, f"{unit.name}.parquet")
 
+    def lists(self, folder: str, key: str, units: Sequence[Unit]) -> dict[str, str]:
+        """Unit name -> location of its list below a folder, "cuts" or "removed-" and a stage, for those with one."""
+        home = storage.join(self.work, folder, key)
+        fs, path = storage.filesystem(home)
+        there = {info.base_name for info in fs.get_file_info(pafs.FileSelector(path, allow_not_found=True))}
+        names = {unit.name: f"{unit.name}.parquet" for unit in units}
+        return {unit: storage.join(home, name) for unit, name in names.items() if name in there}
+
     def corpus(self, unit: Unit) -> str:
         """The unit's part of the corpus."""
         return storage.join(self.output, "corpus", f"part-{unit.name}.parquet")
@@ -187,6 +195,10 @@ class Workspace:
         """Before a stage writes: what it and the later stages wrote no longer counts as done, the last first."""
         for later in reversed(STAGES[STAGES.index(stage) :]):
             storage.remove(self._manifest(later, unit))
+
+    def forget(self, stage: str) -> None:
+        """A stage over all units no longer counts as done: what it left beside its lists is removed."""
+        storage.remove(self._manifest(stage, "all"))
 
     def commit(self, stage: str, unit: str, settings: str, counters: dict[str, Any]) -> dict[str, Any]:
         """After a stage has written everything."""

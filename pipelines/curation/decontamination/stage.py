@@ -21,6 +21,7 @@ from pipelines.curation.decontamination.settings import DecontaminationSettings
 from pipelines.curation.decontamination.summary import EXAMPLES_FILE, REPORT_FILE, reduce
 from pipelines.curation.decontamination.verdict import removals_of
 from pipelines.curation.documents import REMOVALS_SCHEMA
+from pipelines.curation.lists import Found, Listing
 from pipelines.curation.over_units import Report, over_units
 from pipelines.curation.planning import Unit
 from pipelines.curation.tables import TableWriter
@@ -36,8 +37,8 @@ HERE = 50_000
 class Decontaminated(NamedTuple):
     """What the stage came to."""
 
-    key: str
-    """Names the lists: `Workspace.removals("decontaminate", key, unit)`."""
+    lists: Found
+    """Folder below the work -> unit name -> location: of documents that go."""
     figures: dict[str, Any]
     """What contamination.json says."""
     seconds: dict[str, float]
@@ -54,6 +55,7 @@ def decontaminate(hashes: Hashes, place: Workspace, units: Sequence[Unit], repor
     """
     settings = hashes.settings.decontamination
     if settings is None:
+        place.forget("decontaminate")
         for name in (REPORT_FILE, EXAMPLES_FILE):
             storage.remove(storage.join(place.output, name))
         return None
@@ -63,18 +65,27 @@ def decontaminate(hashes: Hashes, place: Workspace, units: Sequence[Unit], repor
     scans = {unit.name: storage.fingerprint(["scan", hashes.decide(unit), compared]) for unit in units}
     key = storage.fingerprint(["decontaminate", VERSION, scans, settings.deciding()])
     todo = [unit for unit in units if place.done("decontaminate", unit.name, scans[unit.name]) is None]
-    done = place.done("decontaminate", "all", key)
-    if todo or done is None:
-        if not storage.exists(location):
-            storage.remove(storage.join(place.work, "contamination"))
-            build_index(settings).save(location)
+    if todo:
+        _build_index(place, location, settings)
         arguments = {"place": place, "location": location, "scans": scans}
         over_units("curate-contamination", _scan, arguments, todo, list(units), report)
-        place.begin("decontaminate", "all")
-        storage.remove(storage.join(place.work, "removed-decontaminate"))
-        figures = _bring_together(place, units, scans, Index.load(location), key, settings, report)
-        done = place.commit("decontaminate", "all", key, {"figures": figures})
-    return Decontaminated(key, done["figures"], {"contamination": time.monotonic() - started})
+
+    def make() -> dict[str, Any]:
+        _build_index(place, location, settings)
+        return {"figures": _bring_together(place, units, scans, Index.load(location), key, settings, report)}
+
+    def tell(note: str) -> None:
+        report(float(sum(unit.bytes for unit in units)), f"contamination: {note}")
+
+    taken = {"removed-decontaminate": lambda manifest: int(manifest["figures"]["documents_dropped"])}
+    done, lists = Listing(place, "decontaminate", key, units, taken).settle(make, tell)
+    return Decontaminated(lists, done["figures"], {"contamination": time.monotonic() - started})
+
+
+def _build_index(place: Workspace, location: str, settings: DecontaminationSettings) -> None:
+    if not storage.exists(location):
+        storage.remove(storage.join(place.work, "contamination"))
+        build_index(settings).save(location)
 
 
 def _bring_together(
@@ -86,10 +97,15 @@ def _bring_together(
     settings: DecontaminationSettings,
     report: Report,
 ) -> dict[str, Any]:
-    found = {unit.name: place.done("decontaminate", unit.name, scans[unit.name]) or {"hits": 0} for unit in units}
-    hit = [unit for unit in units if found[unit.name]["hits"]]
+    found: dict[str, int] = {}
+    for unit in units:
+        manifest = place.done("decontaminate", unit.name, scans[unit.name])
+        if manifest is None:
+            raise RuntimeError(f"{unit.name}: decontaminate left no manifest for these settings; run it again")
+        found[unit.name] = manifest["hits"]
+    hit = [unit for unit in units if found[unit.name]]
     summary = reduce([place.hits(unit) for unit in hit], index, settings)
-    if sum(values["hits"] for values in found.values()) <= HERE:
+    if sum(found.values()) <= HERE:
         for unit in hit:
             _remove(unit, place, index, key, settings, summary.ignored)
     else:

@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit, uint64
 from numpy.typing import NDArray
 
-from pipelines.curation.dedup.components import Edges, forest
+from pipelines.curation.dedup.components import Edges
 from pipelines.curation.dedup.exchange import Rows
 from pipelines.curation.dedup.minhash import SKETCH_WORDS
 
@@ -27,7 +27,7 @@ class Bucketed(NamedTuple):
     """What the rows of a slice come to."""
 
     edges: Edges
-    """Reduced to a forest."""
+    """At the beginning of the rows' memory."""
     buckets: int
     """Keys that several documents have."""
     largest: int
@@ -35,35 +35,36 @@ class Bucketed(NamedTuple):
 
 
 def exact_edges(rows: Rows) -> Bucketed:
-    """Edges between documents with the same 128-bit key. Rows: half of the key, node, other half."""
-    shared = rows[repeated(rows[:, KEY])]
-    shared = shared[np.lexsort((shared[:, NODE], shared[:, REST], shared[:, KEY]))]
-    return _stars(shared, beginnings(shared[:, KEY], shared[:, REST]))
+    """Edges between documents with the same 128-bit key. Rows: half of the key, node, other half; they are overwritten.
+
+    Args:
+        rows: as `sort_rows` orders them.
+    """
+    return _bucketed(rows, *stars(rows, True, _room(rows)))
 
 
 def near_edges(rows: Rows, verify: float | None, sketched: int) -> Bucketed:
     """Edges between documents that share a band.
 
     Args:
-        rows: key, node, and with `verify` the sketch.
+        rows: key, node, and with `verify` the sketch, as `sort_rows` orders them; they are overwritten.
         verify: the least estimated similarity.
         sketched: how many minima a sketch holds.
     """
-    shared = rows[repeated(rows[:, KEY])]
     if verify is None:
-        shared = shared[np.lexsort((shared[:, NODE], shared[:, KEY]))]
-        return _stars(shared, beginnings(shared[:, KEY]))
-    sketch = [shared[:, REST + word] for word in range(SKETCH_WORDS)]
-    shared = np.ascontiguousarray(shared[np.lexsort((shared[:, NODE], *sketch, shared[:, KEY]))])
-    starts = beginnings(shared[:, KEY])
+        return _bucketed(rows, *stars(rows, False, _room(rows)))
     # An estimate of at least `verify` is that many minima agreeing, by chance or not; see minhash.similarity.
     most_different = int(np.floor(sketched * 0.75 * (1 - verify) + 1e-9))
-    pairs = np.empty((len(shared), 2), np.int64)
-    bounds = np.append(np.flatnonzero(starts), len(shared))
-    count = compare(np.ascontiguousarray(shared[:, REST:]), bounds, most_different, COMPARED, pairs)
-    edges = shared[:, NODE][pairs[:count]]
-    sizes = np.diff(bounds)
-    return Bucketed(forest(edges), len(sizes), int(sizes.max(initial=0)))
+    return _bucketed(rows, *compare(rows, most_different, COMPARED, _room(rows)))
+
+
+def _room(rows: Rows) -> Edges:
+    """The rows' memory for edges, of which there are fewer than rows: so many behind a row are those of rows before."""
+    return rows.reshape(-1)[: 2 * len(rows)].reshape(-1, 2)
+
+
+def _bucketed(rows: Rows, edges: int, buckets: int, largest: int) -> Bucketed:
+    return Bucketed(_room(rows)[:edges], buckets, largest)
 
 
 def repeated(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
@@ -83,23 +84,38 @@ def beginnings(*columns: NDArray[np.integer]) -> NDArray[np.bool_]:
     return starts
 
 
-def _stars(rows: Rows, starts: NDArray[np.bool_]) -> Bucketed:
-    begins = np.flatnonzero(starts)
-    sizes = np.diff(begins, append=len(rows))
-    nodes = rows[:, NODE]
-    edges = np.stack([nodes, np.repeat(nodes[begins], sizes)], axis=1)[~starts]
-    several = sizes[sizes > 1]
-    return Bucketed(forest(edges), len(several), int(several.max(initial=0)))
+@njit("UniTuple(int64, 3)(uint64[:, ::1], boolean, uint64[:, ::1])", cache=True, nogil=True)
+def stars(rows: NDArray[np.uint64], whole: bool, edges: NDArray[np.uint64]) -> tuple[int, int, int]:
+    """Write edges from the nodes of each bucket to its first; returns how many edges, buckets, and rows of the largest.
+
+    Args:
+        rows: [n, w], sorted.
+        whole: whether the column `REST` is part of the key.
+        edges: [n, 2] to fill; may be the rows' memory.
+    """
+    count = buckets = largest = begin = 0
+    while begin < len(rows):
+        key, first, rest = rows[begin, KEY], rows[begin, NODE], rows[begin, rows.shape[1] - 1]
+        end = begin + 1
+        while end < len(rows) and rows[end, KEY] == key and (not whole or rows[end, REST] == rest):
+            edges[count, 0], edges[count, 1] = rows[end, NODE], first
+            count += 1
+            end += 1
+        if end - begin > 1:
+            buckets += 1
+            largest = max(largest, end - begin)
+        begin = end
+    return count, buckets, largest
 
 
 @njit("int64(uint64[:, ::1], int64, int64)", cache=True, nogil=True, inline="always")
-def differences(sketches: NDArray[np.uint64], one: int, two: int) -> int:
-    """How many of two sketches' minima differ in their two bits."""
-    half = sketches.shape[1] // 2
+def differences(rows: NDArray[np.uint64], one: int, two: int) -> int:
+    """How many of the minima of two rows' sketches differ in their two bits."""
+    half = SKETCH_WORDS // 2
     total = 0
-    for word in range(half):
-        x = sketches[one, word] ^ sketches[two, word]
-        x |= sketches[one, word + half] ^ sketches[two, word + half]
+    for word in range(REST, REST + half):
+        x = rows[one, word] ^ rows[two, word]
+        x |= rows[one, word + half] ^ rows[two, word + half]
         x = x - ((x >> uint64(1)) & uint64(0x5555555555555555))
         x = (x & uint64(0x3333333333333333)) + ((x >> uint64(2)) & uint64(0x3333333333333333))
         x = (x + (x >> uint64(4))) & uint64(0x0F0F0F0F0F0F0F0F)
@@ -107,42 +123,42 @@ def differences(sketches: NDArray[np.uint64], one: int, two: int) -> int:
     return total
 
 
-@njit("int64(uint64[:, ::1], int64[::1], int64, int64, int64[:, ::1])", cache=True, nogil=True)
+@njit("UniTuple(int64, 3)(uint64[:, ::1], int64, int64, uint64[:, ::1])", cache=True, nogil=True)
 def compare(
-    sketches: NDArray[np.uint64],
-    bounds: NDArray[np.int64],
-    most_different: int,
-    compared: int,
-    pairs: NDArray[np.int64],
-) -> int:
-    """Write pairs of rows of one bucket that are alike; returns how many (at most one a row).
+    rows: NDArray[np.uint64], most_different: int, compared: int, edges: NDArray[np.uint64]
+) -> tuple[int, int, int]:
+    """As `stars`, edges between nodes of one bucket that are alike, fewer than it has nodes.
 
     Args:
-        sketches: [n, 4], sorted within each bucket.
-        bounds: where buckets begin, and the end.
+        rows: [n, 6], sorted.
         most_different: minima that may differ.
         compared: see the module.
-        pairs: [n, 2] to fill.
+        edges: [n, 2] to fill; may be the rows' memory.
     """
-    count = 0
-    longest = 0
-    for b in range(len(bounds) - 1):
-        longest = max(longest, bounds[b + 1] - bounds[b])
-    parent, place = np.empty(longest, np.int64), np.empty(longest, np.int64)
-    for b in range(len(bounds) - 1):
-        different = 0
-        for row in range(bounds[b], bounds[b + 1]):
+    count = buckets = largest = begin = longest = 0
+    for end in range(1, len(rows) + 1):
+        if end == len(rows) or rows[end, KEY] != rows[begin, KEY]:
+            longest = max(longest, end - begin)
+            begin = end
+    parent, place, found = np.empty(longest, np.int64), np.empty(longest, np.int64), np.empty((longest, 2), np.uint64)
+    begin = 0
+    while begin < len(rows):
+        key = rows[begin, KEY]
+        end = begin
+        alike = different = 0
+        while end < len(rows) and rows[end, KEY] == key:
             same = different > 0
             if same:
-                for word in range(sketches.shape[1]):
-                    same = same and sketches[row, word] == sketches[place[different - 1], word]
+                for word in range(REST, rows.shape[1]):
+                    same = same and rows[end, word] == rows[place[different - 1], word]
             if same:
-                pairs[count, 0], pairs[count, 1] = row, place[different - 1]
-                count += 1
+                found[alike, 0], found[alike, 1] = end, place[different - 1]
+                alike += 1
             else:
-                place[different] = row
+                place[different] = end
                 parent[different] = different
                 different += 1
+            end += 1
         for i in range(1, different):
             for j in range(min(i, compared)):
                 one, two = i, j
@@ -150,8 +166,17 @@ def compare(
                     one = parent[one]
                 while parent[two] != two:
                     two = parent[two]
-                if one != two and differences(sketches, place[i], place[j]) <= most_different:
+                if one != two and differences(rows, place[i], place[j]) <= most_different:
                     parent[max(one, two)] = min(one, two)
-                    pairs[count, 0], pairs[count, 1] = place[i], place[j]
-                    count += 1
-    return count
+                    found[alike, 0], found[alike, 1] = place[i], place[j]
+                    alike += 1
+        for i in range(alike):
+            found[i, 0], found[i, 1] = rows[found[i, 0], NODE], rows[found[i, 1], NODE]
+        for i in range(alike):
+            edges[count, 0], edges[count, 1] = found[i, 0], found[i, 1]
+            count += 1
+        if end - begin > 1:
+            buckets += 1
+            largest = max(largest, end - begin)
+        begin = end
+    return count, buckets, largest

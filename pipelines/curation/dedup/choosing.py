@@ -12,7 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
+from pipelines.curation.dedup.buckets import beginnings
+from pipelines.curation.dedup.exchange import Rows
 from pipelines.curation.dedup.minhash import SKETCH_WORDS, similarity
+from pipelines.curation.dedup.preferences import hashes
 from pipelines.curation.dedup.settings import Preference
 
 EXACT_STAGE, NEAR_STAGE = "exact_dedup", "near_dedup"
@@ -21,8 +24,7 @@ SHOWN = 12
 
 
 def clustered_schema(prefer: tuple[Preference, ...]) -> pa.Schema:
-    """Rows of documents that are in a component; `p0`, `p1` … are what is preferred by."""
-    values = [pa.field(f"p{i}", pa.string() if one.by == "date" else pa.float64()) for i, one in enumerate(prefer)]
+    """Rows of documents that are in a component; `p0`, `p1` … are what is preferred by: see `preferences.orders`."""
     return pa.schema(
         [
             ("root", pa.uint64()),
@@ -31,7 +33,7 @@ def clustered_schema(prefer: tuple[Preference, ...]) -> pa.Schema:
             ("id", pa.string()),
             ("key", pa.binary(16)),
             ("sketch", pa.binary(8 * SKETCH_WORDS)),
-            *values,
+            *((f"p{number}", pa.uint64()) for number in range(len(prefer))),
         ]
     )
 
@@ -65,70 +67,80 @@ def choose(members: pa.Table, prefer: tuple[Preference, ...], sketched: int, nea
         sketched: how many minima sketches hold; 0: there are none.
         near: whether near duplicates are looked for.
     """
-    ways = [(f"p{i}", "descending" if one.first == "high" else "ascending") for i, one in enumerate(prefer)]
-    ways = [("root", "ascending"), ("earlier", "descending"), *ways, ("id", "ascending")]
-    keys = [(name, way, "at_end") for name, way in ways]
-    ordered = members.take(pc.sort_indices(members, sort_keys=keys)).combine_chunks()
-    if not ordered.num_rows:
-        return Chosen(LOSERS_SCHEMA.empty_table(), figures_of([], []))
+    values = [(f"p{number}", "ascending") for number in range(len(prefer))]
+    keys = [("root", "ascending"), ("earlier", "descending"), *values, ("id", "ascending")]
+    order = pc.sort_indices(members, sort_keys=keys)
+    ordered = members.select(["root", "node", "earlier", "id", "key", "sketch"]).take(order).combine_chunks()
     roots = ordered["root"].to_numpy()
-    begins = np.flatnonzero(np.concatenate([[True], roots[1:] != roots[:-1]]))
+    begins = np.flatnonzero(beginnings(roots))
     sizes = np.diff(begins, append=len(roots))
     first = np.repeat(begins, sizes)
     lost = np.flatnonzero((first != np.arange(len(roots))) & ~ordered["earlier"].to_numpy(zero_copy_only=False))
     loser, winner = ordered.take(pa.array(lost)), ordered.take(pa.array(first[lost]))
-    same = pc.fill_null(pc.equal(loser["key"], winner["key"]), False).to_numpy(zero_copy_only=False)
+    same = pc.fill_null(pc.equal(loser["key"], winner["key"]), False).combine_chunks()
     score: pa.Array = pa.nulls(len(lost), pa.float64())
     if sketched and len(lost):
-        known = pc.and_(loser["sketch"].is_valid(), winner["sketch"].is_valid()).to_numpy(zero_copy_only=False)
+        known = pc.and_(loser["sketch"].is_valid(), winner["sketch"].is_valid())
         alike = similarity(_numbers(loser["sketch"]), _numbers(winner["sketch"]), sketched)
-        score = pa.array(alike, mask=~known | same)
-    from_before = winner["earlier"].to_numpy(zero_copy_only=False)
-    stage = np.where(same | (not near), EXACT_STAGE, NEAR_STAGE)
-    reason = np.where(
-        from_before, "in_earlier_corpus", np.where(stage == EXACT_STAGE, "duplicate_of", "near_duplicate_of")
-    )
+        score = pc.if_else(pc.and_not(known, same), alike, None)
+    exact = same if near else pa.repeat(True, len(lost))
+    by_key = pc.if_else(exact, "duplicate_of", "near_duplicate_of")
     losers = pa.table(
         {
             "node": loser["node"],
-            "stage": pa.array(stage.tolist(), pa.string()),
-            "reason": pa.array(reason.tolist(), pa.string()),
+            "stage": pc.if_else(exact, EXACT_STAGE, NEAR_STAGE),
+            "reason": pc.if_else(winner["earlier"], "in_earlier_corpus", by_key),
             "score": score,
             "kept": winner["id"],
         },
         schema=LOSERS_SCHEMA,
     )
-    clusters = [
-        {"documents": size, "kept": name}
-        for size, name in zip(sizes.tolist(), ordered["id"].take(pa.array(begins)).to_pylist(), strict=True)
-    ]
-    pairs = [
-        {"stage": s, "removed": one, "kept": two, "score": value, "nodes": nodes}
-        for s, one, two, value, *nodes in zip(
-            *(stage.tolist(), loser["id"].to_pylist(), winner["id"].to_pylist(), score.to_pylist()),
-            *(loser["node"].to_pylist(), winner["node"].to_pylist()),
-            strict=True,
-        )
-    ]
+    clusters = pa.table({"documents": sizes, "kept": ordered["id"].take(pa.array(begins))})
+    pairs = losers.select(["stage", "kept", "score", "node"])
+    pairs = pairs.append_column("removed", loser["id"]).append_column("kept_node", winner["node"])
     return Chosen(losers, figures_of(clusters, pairs))
 
 
-def _numbers(sketches: pa.ChunkedArray) -> np.ndarray:
-    empty = b"\0" * (8 * SKETCH_WORDS)
-    data = b"".join(value if value is not None else empty for value in sketches.to_pylist())
-    return np.frombuffer(data, "<u8").reshape(-1, SKETCH_WORDS)
+def _numbers(sketches: pa.ChunkedArray) -> Rows:
+    """uint64 [n, 4]; of null anything."""
+    held = sketches.combine_chunks()
+    _, data = held.buffers()
+    return np.frombuffer(data, "<u8").reshape(-1, SKETCH_WORDS)[held.offset : held.offset + len(held)]
 
 
-def figures_of(clusters: list[dict[str, Any]], pairs: list[dict[str, Any]]) -> dict[str, Any]:
+def figures_of(clusters: pa.Table, pairs: pa.Table) -> dict[str, Any]:
     """Sizes of clusters (by powers of two), the largest, and pairs drawn by the hash of an id, of each stage.
 
     A pair has its documents' `nodes`, which `examples.with_texts` turns into texts.
+
+    Args:
+        clusters: how many `documents`, the id of the one `kept`.
+        pairs: `stage`, ids `removed` and `kept`, `score`, `node` and `kept_node`.
     """
-    sizes: dict[str, int] = {}
-    for cluster in clusters:
-        name = str(1 << (cluster["documents"].bit_length() - 1))
-        sizes[name] = sizes.get(name, 0) + 1
-    return {"clusters": len(clusters), "sizes": sizes, "largest": _largest(clusters), "pairs": _drawn(pairs)}
+    counts = np.bincount(np.frexp(clusters["documents"].to_numpy())[1] - 1)
+    largest = pc.select_k_unstable(clusters, SHOWN, [("documents", "descending"), ("kept", "ascending")])
+    drawn = []
+    for stage in (EXACT_STAGE, NEAR_STAGE):
+        rows = np.flatnonzero(pc.equal(pairs["stage"], stage).to_numpy())
+        of_stage = pairs.take(pa.array(rows))
+        hashed = pa.table({"hash": hashes(of_stage["removed"]), "removed": of_stage["removed"]})
+        first = pc.select_k_unstable(hashed, SHOWN, [("hash", "ascending"), ("removed", "ascending")])
+        drawn += of_stage.take(first).to_pylist()
+    return {
+        "clusters": clusters.num_rows,
+        "sizes": {str(1 << power): count for power, count in enumerate(counts.tolist()) if count},
+        "largest": clusters.take(largest).to_pylist(),
+        "pairs": [
+            {
+                "stage": pair["stage"],
+                "removed": pair["removed"],
+                "kept": pair["kept"],
+                "score": pair["score"],
+                "nodes": [pair["node"], pair["kept_node"]],
+            }
+            for pair in drawn
+        ],
+    }
 
 
 def merged(parts: list[dict[str, Any]]) -> dict[str, Any]:

@@ -22,6 +22,9 @@ the number of an earlier corpus · the unit's number in its index · the positio
 
 KINDS = ("exact", "near")
 
+_AT_ONCE = 1 << 16
+"""So many nodes are looked up at a time."""
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -53,26 +56,39 @@ class Comparison:
     @cached_property
     def groups(self) -> tuple[tuple[int, int], ...]:
         """Ranges of units' numbers that are one task each."""
-        return groups_of(self.counts, self.scale.documents)
+        return groups_of(self.counts, self.scale.group(sum(self.keys(kind) * self.width(kind) for kind in KINDS)))
+
+    def keys(self, kind: str) -> int:
+        """Of a document; 0: the kind is not compared."""
+        near = self.settings.near
+        return int(self.settings.exact) if kind == "exact" else near.shape[0] if near is not None else 0
 
     def slices(self, kind: str) -> int:
         """Into how many ranges of keys the rows of a kind are cut; 0: it is not compared."""
-        if kind == "exact":
-            return self.scale.slices(self.documents) if self.settings.exact else 0
-        near = self.settings.near
-        return self.scale.slices(self.documents * near.shape[0] * self.width("near") // 2) if near is not None else 0
+        keys = self.keys(kind)
+        return self.scale.slices(self.documents * keys, self.width(kind)) if keys else 0
 
     def width(self, kind: str) -> int:
         """Numbers a row: key and node, and the other half of the key or a sketch."""
         near = self.settings.near
         return 3 if kind == "exact" else 6 if near is not None and near.verify is not None else 2
 
+    @cached_property
+    def begins(self) -> NDArray[np.uint64]:
+        """The first node of each group: those of the earlier corpora's, then of this one's."""
+        first = [
+            earlier_nodes(corpus, np.array(index.groups, np.uint64) << np.uint64(32))
+            for corpus, index in enumerate(self.earlier)
+        ]
+        return np.concatenate([*first, nodes_of(0, np.array(self.groups, np.uint64)[:, 0] << np.uint64(32))])
+
     def group_of(self, nodes: NDArray[np.uint64]) -> NDArray[np.int64]:
-        """The group that a node's unit is in; for earlier documents one more than there are."""
-        units = ((nodes & ~NEW) >> np.uint64(32)).astype(np.int64)
-        begins = np.array([first for first, _ in self.groups])
-        groups = np.searchsorted(begins, units, side="right") - 1
-        return np.where(nodes >= NEW, groups, len(self.groups))
+        """The number of the group that each document is in: this corpus's groups come first, then the earlier ones'."""
+        out = np.empty(len(nodes), np.int64)
+        for begin in range(0, len(nodes), _AT_ONCE):
+            some = np.searchsorted(self.begins, nodes[begin : begin + _AT_ONCE], side="right") - 1
+            out[begin : begin + _AT_ONCE] = (some + len(self.groups)) % len(self.begins)
+        return out
 
     @property
     def work(self) -> str:

@@ -11,17 +11,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
 import xxhash
+from numba import njit, uint64
 from numpy.typing import NDArray
 
 from pipelines import storage
+from pipelines.curation.dedup.sorting import arranged
 from pipelines.reading import StoredFile
 
 MAGIC = b"GWSLICE1"
 _HEAD = len(MAGIC) + 8
+_PIECE = 1 << 23
+"""So many bytes of a slice are read at a time."""
 
 Rows = NDArray[np.uint64]
 """uint64 [n, w]."""
@@ -43,7 +48,7 @@ def write(location: str, slices: Iterable[bytes | memoryview]) -> None:
     storage.write_parts(location, [head, *parts])
 
 
-def read(location: str, number: int) -> bytes:
+def read(location: str, number: int) -> bytearray:
     """One slice.
 
     Raises:
@@ -59,30 +64,46 @@ def read(location: str, number: int) -> bytes:
             raise DamagedError(f"{location}: expected a file of slices with a slice {number}; remove it and run again")
         table = np.frombuffer(entries, "<u8").reshape(-1, 2)
         begin, end = (int(table[0, 0]) if number else 0), int(table[-1, 0])
-        data = file.at(_HEAD + 16 * count + begin, end - begin)
+        data = bytearray()
+        for place in range(begin, end, _PIECE):
+            data += file.at(_HEAD + 16 * count + place, min(_PIECE, end - place))
     if len(data) != end - begin or xxhash.xxh3_64_intdigest(data) != int(table[-1, 1]):
         raise DamagedError(f"{location}: slice {number} is damaged; remove the file and run again")
-    return bytes(data)
+    return data
 
 
 def write_rows(location: str, rows: Rows, targets: NDArray[np.int64], slices: int) -> None:
     """Write rows, those with targets[i] = s in slice s, in their order."""
-    kind = np.uint16 if slices <= 1 << 16 else np.int64  # numpy sorts 16-bit numbers by radix
-    order = np.argsort(targets.astype(kind), kind="stable")
-    ordered = np.ascontiguousarray(rows[order], "<u8")
     ends = np.cumsum(np.bincount(targets, minlength=slices))
+    ordered = arranged(rows, targets, ends).astype("<u8", copy=False)
     write(location, [ordered[end - size : end].data for end, size in zip(ends, np.diff(ends, prepend=0), strict=True)])
 
 
 def read_rows(locations: Sequence[str], number: int, width: int) -> Rows:
-    """A slice of several files as rows, one file after another."""
-    parts = [np.frombuffer(read(location, number), "<u8").reshape(-1, width) for location in locations]
-    return np.concatenate(parts) if parts else np.zeros((0, width), np.uint64)
+    """A slice of several files as rows, one file after another, in memory of their own."""
+    rows = np.empty((0, width), np.uint64)
+    for location in locations:
+        extend(rows, np.frombuffer(read(location, number), "<u8").reshape(-1, width))
+    return rows
+
+
+def extend(rows: Rows, more: Rows) -> None:
+    """Put rows behind rows that own their memory, which no other array may be a view of: it is moved, not copied."""
+    end = len(rows)
+    rows.resize((end + len(more), rows.shape[1]), refcheck=False)
+    rows[end:] = more
 
 
 def write_tables(location: str, tables: Iterable[pa.Table]) -> None:
     """Write a table a slice."""
-    write(location, [_serialized(table) for table in tables])
+    write(location, [serialized(table) for table in tables])
+
+
+def write_table(location: str, table: pa.Table, targets: NDArray[np.int64], slices: int) -> None:
+    """Write a table, rows with targets[i] = s in slice s, in their order."""
+    ends = np.cumsum(np.bincount(targets, minlength=slices)).tolist()
+    ordered = table.take(pa.array(np.argsort(targets, kind="stable")))
+    write_tables(location, (ordered.slice(begin, end - begin) for begin, end in pairwise([0, *ends])))
 
 
 def read_tables(locations: Sequence[str], number: int, schema: pa.Schema) -> pa.Table:
@@ -91,16 +112,21 @@ def read_tables(locations: Sequence[str], number: int, schema: pa.Schema) -> pa.
     return pa.concat_tables([schema.empty_table(), *tables]).combine_chunks()
 
 
-def _serialized(table: pa.Table) -> memoryview:
+def serialized(table: pa.Table) -> memoryview:
+    """A table as one of `write_tables`' slices."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
         writer.write_table(table)
     return memoryview(sink.getvalue())
 
 
+@njit("int64[::1](Array(uint64, 1, 'A', readonly=True), uint64)", cache=True, nogil=True)
 def by_range(keys: NDArray[np.uint64], slices: int) -> NDArray[np.int64]:
     """The slice of each key, when the numbers below 2^64 are cut into ranges of equal length."""
-    return ((keys >> np.uint64(32)) * np.uint64(slices) >> np.uint64(32)).astype(np.int64)
+    out = np.empty(len(keys), np.int64)
+    for i in range(len(keys)):
+        out[i] = ((keys[i] >> uint64(32)) * slices) >> uint64(32)
+    return out
 
 
 def overlapping(number: int, slices: int, others: int) -> range:
@@ -108,23 +134,31 @@ def overlapping(number: int, slices: int, others: int) -> range:
     return range(number * others // slices, -(-(number + 1) * others // slices))
 
 
+MOST_ROWS = 32_000_000
+"""Of two numbers: no task holds more, half a gigabyte, and twice that beside it while it works."""
+
+
 @dataclass(frozen=True)
 class Scale:
-    """How the work is cut: into groups of so many documents, and slices of so many rows."""
+    """How the work is cut: into groups of so many documents, and slices of so many rows.
+
+    Rows are of two numbers; of wider ones there are fewer.
+    """
 
     documents: int
     rows: int
 
     @staticmethod
     def of(documents: int) -> Scale:
-        """By the square root: 10^6 documents give 16 groups, 10^10 give 5,000 (and 4,700 slices at 15 rows each).
-
-        No task holds more than 2 million documents' keys or 32 million rows: half a gigabyte.
-        """
+        """By the square root: 10^6 documents give 16 groups, 10^10 give 5,000 (and 4,400 slices at 14 rows each)."""
         return Scale(
-            documents=min(max(documents // 64, 1 << 16), 2_000_000), rows=min(max(documents // 4, 1 << 21), 32_000_000)
+            documents=min(max(documents // 64, 1 << 16), 2_000_000), rows=min(max(documents // 4, 1 << 21), MOST_ROWS)
         )
 
-    def slices(self, rows: int) -> int:
+    def group(self, numbers: int) -> int:
+        """How many documents are a group, whose rows are of so many numbers together."""
+        return max(1, min(self.documents, 2 * MOST_ROWS // max(1, numbers)))
+
+    def slices(self, rows: int, width: int) -> int:
         """Into how many slices rows are cut."""
-        return max(1, -(-rows // self.rows))
+        return max(1, -(-rows * width // (2 * self.rows)))

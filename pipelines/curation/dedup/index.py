@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numba import njit
 from numpy.typing import NDArray
 
 from pipelines import storage
 from pipelines.curation import keys, words
 from pipelines.curation.dedup import exchange, minhash
-from pipelines.curation.dedup.buckets import KEY
+from pipelines.curation.dedup.buckets import KEY, NODE
 from pipelines.curation.dedup.exchange import Rows
 from pipelines.curation.dedup.settings import NearDuplicates
 
@@ -58,17 +59,22 @@ class Index:
                 )
         return Index(storage.join(output, "duplicates", values["directory"]), values)
 
-    def rows(self, kind: str, number: int, slices: int, wanted: NDArray[np.uint64], width: int) -> Rows:
-        """Rows whose keys are among the wanted ones, of the range `number` of `slices`; one file is held at a time."""
-        found = [np.zeros((0, width), np.uint64)]
-        others = int(self.values["slices"][kind])
-        ordered = np.unique(wanted)
-        for part in exchange.overlapping(number, slices, others):
-            rows = exchange.read_rows([self.keys(kind, part)], 0, width)
-            if len(ordered) and len(rows):
-                at = np.minimum(np.searchsorted(ordered, rows[:, KEY]), len(ordered) - 1)
-                found.append(rows[ordered[at] == rows[:, KEY]])
-        return np.concatenate(found)
+    def rows(self, kind: str, number: int, slices: int, wanted: Rows) -> list[Rows]:
+        """Rows whose keys are among those of the wanted rows, of the range `number` of `slices`.
+
+        One file is held at a time.
+
+        Args:
+            wanted: sorted by key.
+        """
+        found = []
+        for part in exchange.overlapping(number, slices, int(self.values["slices"][kind])):
+            rows = np.frombuffer(exchange.read(self.keys(kind, part), 0), "<u8").reshape(-1, wanted.shape[1])
+            own = np.empty((with_keys(rows, wanted, wanted[:0]), wanted.shape[1]), np.uint64)
+            with_keys(rows, wanted, own)
+            found.append(own)
+            del rows
+        return found
 
     def keys(self, kind: str, number: int) -> str:
         """Location of a range's keys."""
@@ -78,18 +84,37 @@ class Index:
         """Location of the ids of a group of units, a slice each."""
         return storage.join(self.location, "ids", f"{group:05d}")
 
-    def id_of(self, units: NDArray[np.int64], positions: NDArray[np.int64]) -> list[str]:
-        """The ids of documents by their units' numbers and their positions."""
-        out = [""] * len(units)
-        begins = [first for first, _ in self.values["groups"]]
-        for unit in np.unique(units).tolist():
-            group = int(np.searchsorted(begins, unit, side="right")) - 1
-            table = exchange.read_tables([self.ids(group)], unit - begins[group], IDS_SCHEMA)
-            rows = np.flatnonzero(units == unit)
-            at = np.searchsorted(table["position"].to_numpy(), positions[rows])
-            for row, name in zip(rows.tolist(), table["id"].take(pa.array(at)).to_pylist(), strict=True):
-                out[row] = name
-        return out
+    @property
+    def groups(self) -> list[int]:
+        """The number of the first unit of each group."""
+        return [first for first, _ in self.values["groups"]]
+
+    def ids_at(self, unit: int, positions: NDArray[np.uint64]) -> pa.Array:
+        """The ids of documents of a unit, by its number and their positions."""
+        group = int(np.searchsorted(self.groups, unit, side="right")) - 1
+        table = exchange.read_tables([self.ids(group)], unit - self.groups[group], IDS_SCHEMA)
+        at = np.searchsorted(table["position"].to_numpy(), positions)
+        return table["id"].take(pa.array(at)).combine_chunks()
+
+
+@njit("int64(Array(uint64, 2, 'C', readonly=True), uint64[:, ::1], uint64[:, ::1])", cache=True, nogil=True)
+def with_keys(rows: NDArray[np.uint64], wanted: NDArray[np.uint64], out: NDArray[np.uint64]) -> int:
+    """Copy rows whose key is wanted; returns how many there are. Both are sorted by key, the first column.
+
+    Args:
+        rows: [n, w].
+        wanted: [m, w].
+        out: [k, w], as many as there are; or [0, w]: they are counted only.
+    """
+    count = at = 0
+    for i in range(len(rows)):
+        while at < len(wanted) and wanted[at, KEY] < rows[i, KEY]:
+            at += 1
+        if at < len(wanted) and wanted[at, KEY] == rows[i, KEY]:
+            if count < len(out):
+                out[count] = rows[i]
+            count += 1
+    return count
 
 
 def describe(near: NearDuplicates | None, exact: bool) -> dict[str, Any]:
@@ -102,11 +127,23 @@ def describe(near: NearDuplicates | None, exact: bool) -> dict[str, Any]:
 
 
 def unique(rows: Rows) -> Rows:
-    """Rows sorted by all columns but the node, each of these once, with the least node."""
-    others = range(rows.shape[1] - 1, 1, -1)
-    ordered = rows[np.lexsort((rows[:, 1], *(rows[:, column] for column in others), rows[:, KEY]))]
-    if len(ordered) < 2:
-        return ordered
-    columns = [KEY, *range(2, rows.shape[1])]
-    new = np.concatenate([[True], (ordered[1:][:, columns] != ordered[:-1][:, columns]).any(axis=1)])
-    return ordered[new]
+    """Of rows, as `sort_rows` orders them, those that differ in more than the node: each with the least node."""
+    out = np.empty((first_of(rows, rows[:0]), rows.shape[1]), np.uint64)
+    first_of(rows, out)
+    return out
+
+
+@njit("int64(uint64[:, ::1], uint64[:, ::1])", cache=True, nogil=True)
+def first_of(rows: NDArray[np.uint64], out: NDArray[np.uint64]) -> int:
+    """See `unique`; `out` as for `with_keys`."""
+    count = 0
+    for i in range(len(rows)):
+        new = i == 0
+        if not new:
+            for word in range(rows.shape[1]):
+                new = new or (word != NODE and rows[i, word] != rows[i - 1, word])
+        if new:
+            if count < len(out):
+                out[count] = rows[i]
+            count += 1
+    return count

@@ -6,19 +6,24 @@ keys of units --spill--> rows by ranges of keys --bucket--> edges --components--
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import pairwise
+
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from pipelines import storage
 from pipelines.curation.dedup import components, exchange, preferences
-from pipelines.curation.dedup.buckets import KEY, NODE, Bucketed, exact_edges, near_edges
+from pipelines.curation.dedup.buckets import KEY, NODE, REST, Bucketed, beginnings, exact_edges, near_edges
 from pipelines.curation.dedup.choosing import LOSERS_SCHEMA, choose, clustered_schema
 from pipelines.curation.dedup.comparison import KINDS, NEW, Comparison, earlier_nodes, nodes_of
 from pipelines.curation.dedup.components import shard_of
 from pipelines.curation.dedup.exchange import Rows
 from pipelines.curation.dedup.index import IDS_SCHEMA, unique
 from pipelines.curation.dedup.minhash import NO_KEY, SKETCHED
-from pipelines.curation.dedup.signing import signed
+from pipelines.curation.dedup.signing import Signed, signed
+from pipelines.curation.dedup.sorting import distinct, sort_rows
 from pipelines.curation.documents import REMOVALS_SCHEMA
 from pipelines.curation.tables import TableWriter
 
@@ -28,49 +33,69 @@ MEMBERS_A_TASK = 1_000_000
 def spill(number: int, c: Comparison) -> None:
     """A group of units: their keys as rows, cut by ranges of keys."""
     first, last = c.groups[number]
-    rows: dict[str, list[Rows]] = {kind: [np.zeros((0, c.width(kind)), np.uint64)] for kind in KINDS}
-    ids: list[pa.Table] = []
+    documents = sum(c.counts[first:last])
+    rows = {kind: np.empty((documents * c.keys(kind), c.width(kind)), np.uint64) for kind in KINDS}
+    filled = dict.fromkeys(KINDS, 0)
+    ids: list[bytes | memoryview] = []
     for unit in range(first, last):
         found = signed(c.place.keys(c.units[unit]), c.settings.near)
-        nodes = nodes_of(unit, found.positions)
-        rows["exact"].append(np.stack([found.keys[:, 0], nodes, found.keys[:, 1]], axis=1))
-        sketches = found.sketches if c.width("near") > 2 else found.sketches[:, :0]
-        for band in range(found.bands.shape[1]):
-            has = found.bands[:, band] != NO_KEY
-            columns = [found.bands[has, band : band + 1], nodes[has, None], sketches[has]]
-            rows["near"].append(np.concatenate(columns, axis=1))
+        for kind in KINDS:
+            for part in _keyed(kind, found, nodes_of(unit, found.positions), c):
+                rows[kind][filled[kind] : filled[kind] + len(part)] = part
+                filled[kind] += len(part)
         if c.settings.keep_index:
             names = preferences.ids(c.place, c.units[unit], found.positions)
-            ids.append(pa.table({"position": found.positions.astype(np.uint32), "id": names}, schema=IDS_SCHEMA))
+            table = pa.table({"position": found.positions.astype(np.uint32), "id": names}, schema=IDS_SCHEMA)
+            ids.append(exchange.serialized(table))
     if c.settings.keep_index:
-        exchange.write_tables(c.index.ids(number), ids)
+        exchange.write(c.index.ids(number), ids)
     for kind in reversed(KINDS):
         if slices := c.slices(kind):
-            every = np.concatenate(rows.pop(kind))
+            every = rows.pop(kind)[: filled[kind]]
             exchange.write_rows(c.file(f"rows-{kind}", number), every, exchange.by_range(every[:, KEY], slices), slices)
     storage.write_json(c.file("spilled", number), {})
 
 
+def _keyed(kind: str, found: Signed, nodes: NDArray[np.uint64], c: Comparison) -> Iterator[Rows]:
+    """Rows of a unit's documents, one key of each at a time."""
+    if kind == "exact" and c.settings.exact:
+        yield np.stack([found.keys[:, 0], nodes, found.keys[:, 1]], axis=1)
+    if kind == "near":
+        sketches = found.sketches[:, : c.width(kind) - REST]
+        for keys in found.bands.T:
+            has = keys != NO_KEY
+            yield np.concatenate([keys[has, None], nodes[has, None], sketches[has]], axis=1)
+
+
 def bucket(kind: str, number: int, c: Comparison) -> None:
     """A range of keys: edges between documents that share one, and this range of the index."""
-    slices = c.slices(kind)
     files = [c.file(f"rows-{kind}", group) for group in range(len(c.groups))]
     rows = exchange.read_rows(files, number, c.width(kind))
+    sort_rows(rows)
     if c.settings.keep_index:
-        exchange.write(c.index.keys(kind, number), [np.ascontiguousarray(unique(rows), "<u8").data])
-    for corpus, index in enumerate(c.earlier):
-        old = index.rows(kind, number, slices, rows[:, KEY], c.width(kind))
-        old[:, NODE] = earlier_nodes(corpus, old[:, NODE])
-        rows = np.concatenate([rows, old])
+        exchange.write(c.index.keys(kind, number), [unique(rows).astype("<u8", copy=False).data])
+    _add_earlier(kind, number, c, rows)
     found: Bucketed
     if kind == "exact":
         found = exact_edges(rows)
     else:
         assert c.settings.near is not None
         found = near_edges(rows, c.settings.near.verify, sketched(c))
-    exchange.write(c.file(f"edges-{kind}", number), [np.ascontiguousarray(found.edges, "<u8").data])
-    figures = {"edges": len(found.edges), "buckets": found.buckets, "largest": found.largest}
+    edges = components.forest(found.edges)
+    exchange.write(c.file(f"edges-{kind}", number), [edges.astype("<u8", copy=False).data])
+    figures = {"edges": len(edges), "buckets": found.buckets, "largest": found.largest}
     storage.write_json(c.file(f"bucketed-{kind}", number), figures)
+
+
+def _add_earlier(kind: str, number: int, c: Comparison, rows: Rows) -> None:
+    """Add to sorted rows those of earlier corpora with their keys."""
+    own = len(rows)
+    for corpus, index in enumerate(c.earlier):
+        for old in index.rows(kind, number, c.slices(kind), rows[:own]):
+            old[:, NODE] = earlier_nodes(corpus, old[:, NODE])
+            exchange.extend(rows, old)
+    if len(rows) > own:
+        sort_rows(rows)
 
 
 def sketched(c: Comparison) -> int:
@@ -88,15 +113,17 @@ def edge_files(c: Comparison) -> list[str]:
 
 def connect(c: Comparison) -> None:
     """All edges in one task: the components."""
-    edges = exchange.read_rows(edge_files(c), 0, 2)
-    _write_stars(c, components.forest(edges), 0)
+    _write_stars(c, components.forest(exchange.read_rows(edge_files(c), 0, 2)), 0)
 
 
 def first_turn(number: int, shards: int, c: Comparison) -> None:
     """Some of the edges, both ways, to the shards of their nodes."""
     edges = exchange.read_rows(edge_files(c)[number::shards], 0, 2)
-    _to_shards(np.concatenate([edges, edges[:, ::-1]]), shards, c.file("turn", number, 0))
-    storage.write_json(c.file("turned", number, 0), {"mark": 0, "edges": len(edges)})
+    count = len(edges)
+    both = _both_ways(edges)
+    del edges
+    _to_shards(both, shards, c.file("turn", number, 0))
+    storage.write_json(c.file("turned", number, 0), {"mark": 0, "edges": count})
 
 
 def turn(number: int, shards: int, count: int, c: Comparison) -> None:
@@ -107,102 +134,93 @@ def turn(number: int, shards: int, count: int, c: Comparison) -> None:
         out = found.edges
     else:
         found = components.small_star(rows)
-        out = np.concatenate([found.edges, found.edges[:, ::-1]])
+        out = _both_ways(found.edges)
+    figures = {"mark": found.mark, "edges": len(found.edges)}
+    del rows, found
     _to_shards(out, shards, c.file("turn", number, count))
-    storage.write_json(c.file("turned", number, count), {"mark": found.mark, "edges": len(found.edges)})
+    storage.write_json(c.file("turned", number, count), figures)
+
+
+def _both_ways(edges: Rows) -> Rows:
+    return np.concatenate([edges, edges[:, ::-1]])
 
 
 def _to_shards(rows: Rows, shards: int, location: str) -> None:
-    exchange.write_rows(location, rows, shard_of(np.ascontiguousarray(rows[:, 0]), shards), shards)
+    exchange.write_rows(location, rows, shard_of(rows[:, 0], shards), shards)
 
 
 def last_turn(number: int, shards: int, count: int, c: Comparison) -> None:
     """The edges of the turn that changed nothing are the stars."""
     rows = exchange.read_rows([c.file("turn", shard, count) for shard in range(shards)], number, 2)
-    _write_stars(c, rows[rows[:, 0] > rows[:, 1]], number)
+    rows = rows[rows[:, 0] > rows[:, 1]]
+    _write_stars(c, rows, number)
 
 
 def _write_stars(c: Comparison, stars: Rows, number: int) -> None:
     """Stars by the groups of their nodes; a center comes too, as often as it has rays (`gather` takes it once)."""
-    centers = np.unique(stars[:, 1])
-    rows = np.concatenate([stars, np.stack([centers, centers], axis=1)])
-    exchange.write_rows(c.file("stars", number), rows, c.group_of(rows[:, 0]), len(c.groups) + 1)
+    centers = distinct(np.sort(stars[:, 1])[:, None])
+    rows = np.empty((len(stars) + len(centers), 2), np.uint64)
+    rows[: len(stars)], rows[len(stars) :] = stars, centers
+    del stars, centers
+    exchange.write_rows(c.file("stars", number), rows, c.group_of(rows[:, 0]), len(c.begins))
 
 
 def gather(number: int, stars: int, shards: int, c: Comparison) -> None:
     """A group's documents that are in a component, with what the choice needs, by the component's shard.
 
-    The group after the last is that of earlier documents.
+    The groups after this corpus's are those of earlier ones.
     """
     labels = exchange.read_rows([c.file("stars", star) for star in range(stars)], number, 2)
-    labels = np.unique(labels, axis=0)
+    sort_rows(labels)
+    labels = distinct(labels)
     schema = clustered_schema(c.settings.prefer)
-    if number < len(c.groups):
-        units = ((labels[:, 0] & ~NEW) >> np.uint64(32)).astype(np.int64)
-        tables = [_members(c, unit, labels[units == unit], schema) for unit in np.unique(units).tolist()]
-    else:
-        corpora = (labels[:, 0] >> np.uint64(55)).astype(np.int64)
-        tables = [_earlier(c, corpus, labels[corpora == corpus], schema) for corpus in np.unique(corpora).tolist()]
-    members = pa.concat_tables([schema.empty_table(), *tables]).combine_chunks()
-    target = shard_of(np.ascontiguousarray(members["root"].to_numpy()), shards)
-    exchange.write_tables(
-        c.file("members", number), [members.filter(pa.array(target == shard)) for shard in range(shards)]
-    )
+    units = labels[:, 0] >> np.uint64(32)
+    tables = [schema.empty_table()]
+    for begin, end in pairwise(np.flatnonzero(np.append(beginnings(units), True)).tolist()):
+        tables.append(_members(c, labels[begin:end], schema))
+    members = pa.concat_tables(tables)
+    target = shard_of(members["root"].to_numpy(), shards)
+    exchange.write_table(c.file("members", number), members, target, shards)
 
 
-def _members(c: Comparison, unit: int, labels: Rows, schema: pa.Schema) -> pa.Table:
+def _members(c: Comparison, labels: Rows, schema: pa.Schema) -> pa.Table:
+    """Rows of `clustered_schema`; labels are (node, root) of one unit's documents."""
     positions = labels[:, 0] & np.uint64(0xFFFFFFFF)
-    found = signed(c.place.keys(c.units[unit]), c.settings.near)
-    at = np.searchsorted(found.positions, positions)
-    rows = pa.array(positions.astype(np.int64))
-    values: dict[str, pa.Array] = {}
-    for number, one in enumerate(c.settings.prefer):
-        field = schema.field(f"p{number}")
-        if one.by == "length":
-            values[field.name] = pa.array(found.lengths[at].astype(np.float64))
-        else:
-            values[field.name] = preferences.column(c.place, c.units[unit], one.by, field.type).take(rows)
-    sketches: pa.Array = pa.nulls(len(labels), schema.field("sketch").type)
-    if found.sketches.shape[1]:
-        sketches = pa.array(_bytes(found.sketches[at]), schema.field("sketch").type)
-    columns = {
-        "root": labels[:, 1],
-        "node": labels[:, 0],
-        "earlier": pa.array(np.zeros(len(labels), bool)),
-        "id": preferences.ids(c.place, c.units[unit], positions),
-        "key": pa.array(_bytes(found.keys[at]), pa.binary(16)),
-        "sketch": sketches,
-        **values,
-    }
-    return pa.table(columns, schema=schema)
-
-
-def _bytes(rows: Rows) -> list[bytes]:
-    return [row.tobytes() for row in np.ascontiguousarray(rows, "<u8")]
-
-
-def _earlier(c: Comparison, corpus: int, labels: Rows, schema: pa.Schema) -> pa.Table:
-    nodes = labels[:, 0] & np.uint64((1 << 55) - 1)
-    units, positions = (nodes >> np.uint64(32)).astype(np.int64), (nodes & np.uint64(0xFFFFFFFF)).astype(np.int64)
-    columns: dict[str, pa.Array] = {field.name: pa.nulls(len(labels), field.type) for field in schema}
-    columns |= {
+    new = bool(labels[0, 0] >= NEW)
+    columns: dict[str, pa.Array] = {
+        **{field.name: pa.nulls(len(labels), field.type) for field in schema},
         "root": pa.array(labels[:, 1]),
         "node": pa.array(labels[:, 0]),
-        "earlier": pa.array(np.ones(len(labels), bool)),
-        "id": pa.array(c.earlier[corpus].id_of(units, positions), pa.string()),
+        "earlier": pa.repeat(not new, len(labels)),
     }
+    number = int(labels[0, 0] & ~NEW) >> 32
+    if not new:
+        corpus, number = number >> 23, number & ((1 << 23) - 1)
+        columns["id"] = c.earlier[corpus].ids_at(number, positions)
+        return pa.table(columns, schema=schema)
+    unit = c.units[number]
+    found = signed(c.place.keys(unit), c.settings.near)
+    at = np.searchsorted(found.positions, positions)
+    columns |= {"id": preferences.ids(c.place, unit, positions), "key": _binary(found.keys[at])}
+    if found.sketches.shape[1]:
+        columns["sketch"] = _binary(found.sketches[at])
+    orders = preferences.orders(c.place, unit, positions, found.lengths[at], c.settings.prefer)
+    columns |= {f"p{place}": pa.array(order) for place, order in enumerate(orders.T)}
     return pa.table(columns, schema=schema)
+
+
+def _binary(rows: Rows) -> pa.FixedSizeBinaryArray:
+    data = np.ascontiguousarray(rows, "<u8")
+    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(8 * data.shape[1]), len(data), [None, pa.py_buffer(data)])
 
 
 def decide(number: int, c: Comparison) -> None:
     """A shard of components: who goes, by groups of units."""
     schema = clustered_schema(c.settings.prefer)
-    members = exchange.read_tables([c.file("members", group) for group in range(len(c.groups) + 1)], number, schema)
+    members = exchange.read_tables([c.file("members", group) for group in range(len(c.begins))], number, schema)
     chosen = choose(members, c.settings.prefer, sketched(c), c.settings.near is not None)
     groups = c.group_of(chosen.losers["node"].to_numpy())
-    exchange.write_tables(
-        c.file("losers", number), [chosen.losers.filter(pa.array(groups == group)) for group in range(len(c.groups))]
-    )
+    exchange.write_table(c.file("losers", number), chosen.losers, groups, len(c.groups))
     storage.write_json(c.file("chosen", number), chosen.figures)
 
 

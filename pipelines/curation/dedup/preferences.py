@@ -1,4 +1,4 @@
-"""What documents are preferred by: columns of a unit's files, and the same as numbers that sort."""
+"""What documents are preferred by, of a unit's files, as numbers that sort: for documents and for lines the same."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from pipelines.curation.workspace import Workspace
 LAST = np.uint64(2**64 - 1)
 _DATE_DIGITS = 18
 """Of a date: below the second, and below 2^63."""
+_NAMES_AT_ONCE = 1 << 16
 
 
 def ids(place: Workspace, unit: Unit, positions: NDArray[np.integer]) -> pa.Array:
@@ -41,6 +42,48 @@ def column(place: Workspace, unit: Unit, name: str, kind: pa.DataType) -> pa.Arr
     return pa.concat_arrays([pa.array([], kind), *(part.cast(kind) for part in parts)])
 
 
+def orders(
+    place: Workspace,
+    unit: Unit,
+    positions: NDArray[np.integer],
+    lengths: NDArray[np.integer],
+    prefer: Sequence[Preference],
+) -> Rows:
+    """Numbers by which a unit's documents are ordered among those of all units, the least first.
+
+    Dates are compared by their digits, so that those in ISO 8601's form are in order, whatever stands between the
+    digits; a day is its midnight. A document without a value has `LAST`, whichever end is preferred.
+
+    Args:
+        positions: [n] rows of the unit's documents file, ascending.
+        lengths: [n] bytes of text.
+
+    Returns:
+        uint64[n, preferences].
+    """
+    rows = pa.array(positions.astype(np.int64))
+    found = np.empty((len(rows), len(prefer)), np.uint64)
+    for number, one in enumerate(prefer):
+        if one.by == "length":
+            order = sortable(lengths.astype(np.float64))
+        elif one.by == "date":
+            order = _dates(column(place, unit, "date", pa.string()).take(rows))
+        else:
+            values = column(place, unit, one.by, pa.float64()).take(rows)
+            order = sortable(values.to_numpy(zero_copy_only=False))
+        found[:, number] = np.where(order == LAST, LAST, LAST - 1 - order) if one.first == "high" else order
+    return found
+
+
+def hashes(names: pa.StringArray) -> NDArray[np.uint64]:
+    """uint64[n]: hashes of ids."""
+    found = np.empty(len(names), np.uint64)
+    for begin in range(0, len(names), _NAMES_AT_ONCE):
+        part = names[begin : begin + _NAMES_AT_ONCE].to_pylist()
+        found[begin : begin + len(part)] = [xxhash.xxh3_64_intdigest(name.encode()) for name in part]
+    return found
+
+
 def ranks(
     place: Workspace,
     unit: Unit,
@@ -49,31 +92,14 @@ def ranks(
     lengths: NDArray[np.int64],
     prefer: Sequence[Preference],
 ) -> Rows:
-    """Numbers by which documents of different units are ordered without being brought together, the first the least.
-
-    Dates are compared by their digits, so that those in ISO 8601's form are in order; a document without a value comes
-    behind those with one; ties are broken by a hash of the id.
+    """uint64[n, preferences + 1]: `orders`, then a hash of the id that breaks ties.
 
     Args:
-        positions: int64[n] rows of the unit's documents file, ascending.
+        positions: see `orders`.
         names: their ids.
-        lengths: int64[n] bytes of text.
-
-    Returns:
-        uint64[n, preferences + 1].
+        lengths: see `orders`.
     """
-    rows, found = pa.array(positions), []
-    for one in prefer:
-        if one.by == "length":
-            order = sortable(lengths.astype(np.float64))
-        elif one.by == "date":
-            order = _dates(column(place, unit, "date", pa.string()).take(rows))
-        else:
-            values = column(place, unit, one.by, pa.float64()).take(rows)
-            order = sortable(values.to_numpy(zero_copy_only=False))
-        found.append(np.where(order == LAST, LAST, LAST - 1 - order) if one.first == "high" else order)
-    found.append(np.array([xxhash.xxh3_64_intdigest(name.encode()) for name in names.to_pylist()], np.uint64))
-    return np.stack(found, axis=1)
+    return np.concatenate([orders(place, unit, positions, lengths, prefer), hashes(names)[:, None]], axis=1)
 
 
 def sortable(values: NDArray[np.float64]) -> NDArray[np.uint64]:

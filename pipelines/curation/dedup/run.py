@@ -34,12 +34,12 @@ def compare(c: Comparison, report: Report = lambda note: None, edges_a_task: int
     run.each("bucket", partial(_bucket, c=c), [list(s) for s in slices], lambda s: c.file(f"bucketed-{s[0]}", s[1]))
     bucketed = [storage.read_json(c.file(f"bucketed-{kind}", number)) for kind, number in slices]
     edges = sum(part["edges"] for part in bucketed)
-    stars = _components(c, edges, edges_a_task, run)
-    shards = max(1, -(-2 * edges // passes.MEMBERS_A_TASK))
+    stars, rays = _components(c, edges, edges_a_task, run)
+    shards = max(1, -(-2 * rays // passes.MEMBERS_A_TASK))
     run.each(
         "gather",
         partial(passes.gather, stars=stars, shards=shards, c=c),
-        list(range(groups + 1)),
+        list(range(len(c.begins))),
         lambda g: c.file("members", g),
     )
     run.each("choose", partial(passes.decide, c=c), list(range(shards)), lambda s: c.file("chosen", s))
@@ -60,11 +60,11 @@ def compare(c: Comparison, report: Report = lambda note: None, edges_a_task: int
     return values | {"seconds": run.seconds()}
 
 
-def _components(c: Comparison, edges: int, edges_a_task: int, run: Passes) -> int:
-    """The components as files of stars; returns how many files."""
+def _components(c: Comparison, edges: int, edges_a_task: int, run: Passes) -> tuple[int, int]:
+    """The components as files of stars; returns how many files, and the most edges that they may hold."""
     if edges <= edges_a_task:
         run.each("components", partial(_connect, c=c), [0], lambda shard: c.file("stars", shard))
-        return 1
+        return 1, edges
     shards = -(-edges // edges_a_task)
     numbers = list(range(shards))
     run.each("components", partial(passes.first_turn, shards=shards, c=c), numbers, lambda s: c.file("turned", s, 0))
@@ -84,7 +84,7 @@ def _components(c: Comparison, edges: int, edges_a_task: int, run: Passes) -> in
                 storage.remove(c.file("turn", shard, earlier))
     last = partial(passes.last_turn, shards=shards, count=count, c=c)
     run.each("components", last, numbers, lambda s: c.file("stars", s))
-    return shards
+    return shards, now[1]
 
 
 def _turned(shard: int, count: int, c: Comparison) -> str:

@@ -17,12 +17,13 @@ from pipelines.curation.dedup.exchange import Scale
 from pipelines.curation.dedup.index import Index
 from pipelines.curation.dedup.settings import DuplicateSettings
 from pipelines.curation.dedup.signing import sign
+from pipelines.curation.lists import Found, Listing
 from pipelines.curation.over_units import Report, over_units
 from pipelines.curation.planning import Unit
 from pipelines.curation.tables import batches
 from pipelines.curation.workspace import Hashes, Workspace
 
-VERSION = 1
+VERSION = 2
 """Part of the hash of a comparison: raise it when other documents become duplicates."""
 
 Lists = Mapping[str, Sequence[str]]
@@ -32,8 +33,8 @@ Lists = Mapping[str, Sequence[str]]
 class Deduplicated(NamedTuple):
     """What the stage came to."""
 
-    key: str
-    """Names the lists: `Workspace.removals("dedup", key, unit)`."""
+    lists: Found
+    """Folder below the work -> unit name -> location: of documents that go, and for lines of what is cut out."""
     figures: dict[str, Any]
     """For the report."""
     seconds: dict[str, float]
@@ -53,6 +54,7 @@ def deduplicate(
         # An index of another corpus than the one that is here must not be compared against.
         storage.remove(storage.join(place.output, "duplicates"))
     if not settings.exact and settings.near is None:
+        place.forget("dedup")
         return None
     earlier = earlier_corpora(settings, place.output)
     started = time.monotonic()
@@ -67,20 +69,21 @@ def deduplicate(
     against = [[index.location, index.values["directory"]] for index in earlier]
     compared = settings.model_dump(mode="json", exclude={"lines"})
     key = storage.fingerprint(["dedup", VERSION, compared, signs, against])
-    done = place.done("dedup", "all", key)
-    if done is None:
-        place.begin("dedup", "all")
-        remove_others(place, ("duplicates", "removed-dedup"), key)
+
+    def tell(note: str) -> None:
+        report(float(sum(unit.bytes for unit in units)), f"duplicates: {note}")
+
+    def compare() -> dict[str, Any]:
         counts = tuple(int(manifest_of(place, "sign", unit, signs)["documents"]) for unit in named)
-        comparison = Comparison(place, key, settings, tuple(named), counts, earlier, Scale.of(sum(counts)))
-        total = float(sum(unit.bytes for unit in units))
-        figures = run.compare(comparison, lambda note: report(total, f"duplicates: {note}"))
-        done = place.commit("dedup", "all", key, figures)
+        return run.compare(Comparison(place, key, settings, tuple(named), counts, earlier, Scale.of(sum(counts))), tell)
+
+    taken = {"removed-dedup": lambda figures: int(figures["removed"])}
+    done, lists = Listing(place, "dedup", key, named, taken, ("duplicates",)).settle(compare, tell)
     storage.remove(place.duplicates(key))
     seconds["dedup"] = time.monotonic() - started
     figures = {name: value for name, value in done.items() if name not in ("stage", "unit", "settings", "seconds")}
     seconds |= {f"dedup/{name}": value for name, value in done["seconds"].items()}
-    return Deduplicated(key, figures, seconds)
+    return Deduplicated(lists, figures, seconds)
 
 
 def earlier_corpora(settings: DuplicateSettings, output: str) -> tuple[Index, ...]:
@@ -112,16 +115,6 @@ def manifest_of(place: Workspace, stage: str, unit: Unit, wanted: Mapping[str, s
     if manifest is None:
         raise RuntimeError(f"{unit.name}: {stage} left no manifest for these settings; run it again")
     return manifest
-
-
-def remove_others(place: Workspace, folders: Sequence[str], key: str) -> None:
-    """What comparisons of other keys left."""
-    for folder in folders:
-        home = storage.join(place.work, folder)
-        for location in storage.expand(home):
-            other = location.removeprefix(home).lstrip("/").split("/")[0]
-            if other != key and storage.exists(storage.join(home, other)):
-                storage.remove(storage.join(home, other))
 
 
 def _sign(batch: pa.Table, hashes: Hashes, place: Workspace, signs: dict[str, str], removed: Lists) -> pa.Table:

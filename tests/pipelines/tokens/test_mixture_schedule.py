@@ -45,7 +45,7 @@ def test_no_prefix_is_six_samples_off(weights: list[float]) -> None:
 @settings(max_examples=40)
 @given(samples=st.integers(5000, 100_000), modulus=st.sampled_from([MODULUS, 10**6 + 3, 2**20, 720_720, 10**9]))
 def test_no_shares_whatever_are_a_thousandth_off_after_five_thousand_samples(samples: int, modulus: int) -> None:
-    assert most_off(modulus, samples) < min(6.5, 0.001 * samples)
+    assert most_off(modulus, samples) < min(8, 0.001 * samples)
 
 
 @pytest.mark.parametrize("seed", [1, 2])

@@ -23,10 +23,10 @@ from pipelines.curation.dedup.stage import (
     Lists,
     content,
     manifest_of,
-    remove_others,
     removed_positions,
 )
 from pipelines.curation.dedup.tasks import Passes
+from pipelines.curation.lists import Listing
 from pipelines.curation.over_units import Report, over_units
 from pipelines.curation.planning import Unit
 from pipelines.curation.workspace import Hashes, Workspace
@@ -35,6 +35,11 @@ VERSION = 1
 """Part of the hash of a comparison: raise it when other segments go."""
 HERE = 2_000_000
 """Up to so many segments are compared in this process: below half a gigabyte, and sooner than Ray's tasks begin."""
+TAKEN: dict[str, Callable[[dict[str, Any]], int]] = {
+    "removed-lines": lambda figures: int(figures["removed"]),
+    "cuts": lambda figures: int(figures["duplicates_cut"] + figures["boilerplate_cut"]),
+}
+"""See `Listing.taken`."""
 
 
 def deduplicate_lines(
@@ -42,8 +47,8 @@ def deduplicate_lines(
 ) -> Deduplicated | None:
     """Find segments that are there more than once, unless these very documents have been compared before.
 
-    Returns the key that names the lists: of removed documents (`Workspace.removals("lines", key, unit)`), and of what
-    is cut out of others (`Workspace.cuts(key, unit)`). None where the settings ask for nothing.
+    Leaves lists of removed documents in "removed-lines", and of what is cut out of others in "cuts". None where the
+    settings ask for nothing.
     """
     settings = hashes.settings.dedup.lines
     if settings is None:
@@ -59,20 +64,21 @@ def deduplicate_lines(
 
     started = time.monotonic()
     key = storage.fingerprint(["lines", VERSION, settings.model_dump(mode="json"), wanted])
-    done = place.done("lines", "all", key)
-    if done is None:
-        place.begin("lines", "all")
-        remove_others(place, ("lines", "cuts", "removed-lines"), key)
-        named = tuple(sorted(own, key=lambda unit: unit.name))
+    named = tuple(sorted(own, key=lambda unit: unit.name))
+
+    def tell(note: str) -> None:
+        report(float(sum(unit.bytes for unit in own)), f"lines: {note}")
+
+    def make() -> dict[str, Any]:
         counts = tuple(int(manifest_of(place, "lines", unit, wanted)["segments"]) for unit in named)
         ranks = len(hashes.settings.dedup.prefer) + 1
-        comparison = LineComparison(place, key, settings, ranks, named, counts, LineScale.of(sum(counts)))
-        total = float(sum(unit.bytes for unit in own))
-        done = place.commit("lines", "all", key, compare(comparison, lambda note: report(total, f"lines: {note}")))
+        return compare(LineComparison(place, key, settings, ranks, named, counts, LineScale.of(sum(counts))), tell)
+
+    done, lists = Listing(place, "lines", key, named, TAKEN, ("lines",)).settle(make, tell)
     storage.remove(place.line_work(key))
     seconds["lines"] = time.monotonic() - started
     figures = {name: value for name, value in done.items() if name not in ("stage", "unit", "settings", "seconds")}
-    return Deduplicated(key, figures, seconds | {f"lines/{name}": value for name, value in done["seconds"].items()})
+    return Deduplicated(lists, figures, seconds | {f"lines/{name}": value for name, value in done["seconds"].items()})
 
 
 def compare(c: LineComparison, report: Callable[[str], None] = lambda note: None) -> dict[str, Any]:

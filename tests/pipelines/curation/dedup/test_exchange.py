@@ -42,10 +42,12 @@ def test_slices_that_lost_bytes_are_named(tmp_path: Path):
         exchange.read(str(tmp_path / "nothing"), 0)
 
 
-def test_tasks_stay_small_and_files_few():
+@pytest.mark.parametrize(("bands", "width", "most"), [(14, 2, 25e6), (14, 6, 200e6)])
+def test_tasks_stay_small_and_files_few(bands: int, width: int, most: float):
+    numbers = 3 + bands * width
     for documents in (1, 10**4, 10**6, 10**8, 10**10):
         scale = Scale.of(documents)
-        groups, slices = documents / scale.documents, scale.slices(documents * 15)
-        assert scale.documents * 15 * 16 <= 2**29
-        assert scale.rows * 16 <= 2**29
-        assert groups * slices <= 30e6
+        group, slices = scale.group(numbers), scale.slices(documents * bands, width)
+        assert group * numbers * 8 <= 2**29
+        assert documents * bands * width * 8 / slices <= 2**29
+        assert documents / group * slices <= most

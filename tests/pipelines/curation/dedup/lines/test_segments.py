@@ -58,8 +58,9 @@ def test_what_is_left_is_as_it_was(texts: list[tuple[str, list[bool]]], by: str)
         own = [piece for piece, go in zip(pieces(text, by), goes, strict=False) if go]
         gone += [(row, piece) for piece in own]
         expected.append(left(text, own))
-        stay = [piece.text for piece in pieces(text, by) if piece not in own]
-        assert [piece.text for piece in pieces(expected[-1], by)] == stay
+        # Of a line that ends with several carriage returns, one is the break's when it becomes the last.
+        stay = [piece.text.rstrip("\r") for piece in pieces(text, by) if piece not in own]
+        assert [piece.text.rstrip("\r") for piece in pieces(expected[-1], by)] == stay
         if not own:
             assert expected[-1] == text
     columns = [np.array(values, np.int64) for values in zip(*((r, p.begin, p.end) for r, p in gone), strict=True)]
