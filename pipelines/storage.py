@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from functools import lru_cache
@@ -22,6 +23,9 @@ from pydantic import AfterValidator
 HOME_VARIABLE = "GROUNDWORK_HOME"
 _RAY_PACKAGE_MARK = "_ray_pkg_"
 S3_TRIES = 10
+READ_TRIES = 6
+READ_WAIT_SECONDS = 0.25
+"""Doubled after each try."""
 
 
 def resolve(location: str) -> str:
@@ -90,13 +94,22 @@ def exists(location: str) -> bool:
 
 
 def read_bytes(location: str) -> bytes:
-    """A whole file. Raises FileNotFoundError with the location in the message."""
+    """A whole file. Raises FileNotFoundError with the location in the message.
+
+    On a network other errors are tried again `READ_TRIES` times: S3's client does not repeat an answer that was cut.
+    """
     fs, path = filesystem(location)
-    try:
-        with fs.open_input_stream(path, compression=None) as stream:
-            return bytes(stream.read())
-    except OSError as error:
-        raise named(error, location) from None
+    tries = 1 if isinstance(fs, pafs.LocalFileSystem) else READ_TRIES
+    for number in range(tries):
+        try:
+            with fs.open_input_stream(path, compression=None) as stream:
+                return bytes(stream.read())
+        except OSError as error:
+            final = isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError)
+            if final or number == tries - 1:
+                raise named(error, location) from None
+            time.sleep(READ_WAIT_SECONDS * 2**number)
+    raise AssertionError("unreachable")
 
 
 def write_bytes(location: str, data: bytes) -> None:

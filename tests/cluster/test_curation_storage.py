@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -87,9 +87,9 @@ class Unsteady:
             return fault
 
     @contextlib.contextmanager
-    def failing(self, every: int) -> Iterator[Counter[str]]:
+    def failing(self, every: int, faults: Sequence[str] = FAULTS) -> Iterator[Counter[str]]:
         """The faults so far, by kind."""
-        self.every, self.failed = every, Counter()
+        self.every, self.failed, self._faults = every, Counter(), itertools.cycle(faults)
         try:
             yield self.failed
         finally:
@@ -143,12 +143,23 @@ def test_no_storage_call_is_lost_to_any_number_of_faults(endpoint: Unsteady):
     assert failed.total() > 150
 
 
+def test_a_small_file_is_read_though_answers_are_cut_off(endpoint: Unsteady, monkeypatch: pytest.MonkeyPatch):
+    """S3's client repeats requests that fail, not answers that end too soon."""
+    monkeypatch.setattr(storage, "READ_WAIT_SECONDS", 0.001)
+    data = b"x" * 100_000
+    storage.write_bytes("s3://bucket/small", data)
+    with endpoint.failing(2, ["cut off"]) as failed:
+        assert [storage.read_bytes("s3://bucket/small") for _ in range(20)] == 20 * [data]
+    assert failed["cut off"] >= 15
+
+
 def test_an_endpoint_that_is_not_there_is_an_error_that_names_the_file_in_the_end(
     endpoint: Unsteady, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setattr(storage, "S3_TRIES", 2)
     monkeypatch.setattr("pipelines.reading.FIRST_WAIT_SECONDS", 0.001)
+    monkeypatch.setattr(storage, "READ_WAIT_SECONDS", 0.001)
     storage._s3.cache_clear()
     try:
         with pytest.raises(OSError, match=r"^s3://bucket/far: .*NETWORK_CONNECTION"):
