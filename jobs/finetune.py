@@ -69,7 +69,7 @@ class Finetune(Job[FinetuneRecipe]):
 
     def run(self, recipe: FinetuneRecipe) -> Outcome:
         """Tune with Ray Train, export."""
-        from models.network.export import import_model
+        from models.network.pretrained import import_model
         from models.training.run import fit
 
         settings, base = import_model(recipe.model)
@@ -106,19 +106,19 @@ class Finetune(Job[FinetuneRecipe]):
             f"{result.steps:,} steps"
         ]
         if validation is not None:
-            after = _loss(settings, result.state_dict, validation)
+            after = _loss(settings, result.weights(), validation)
             metrics |= {"validation_loss_before": before, "validation_loss": after}
             summary.append(
                 f"loss on {validation.examples:,} held-out examples: {before:.3f} nats before, {after:.3f} after"
             )
-        self._export(recipe, settings, result.state_dict, metrics)
+        self._export(recipe, settings, result.checkpoint, metrics)
         return Outcome(outputs={"export": recipe.export}, metrics=metrics, summary=summary)
 
     def _export(
-        self, recipe: FinetuneRecipe, settings: ModelSettings, weights: dict[str, Any], metrics: dict[str, Any]
+        self, recipe: FinetuneRecipe, settings: ModelSettings, checkpoint: str, metrics: dict[str, Any]
     ) -> None:
         from models.network.card import model_card
-        from models.network.export import export_model
+        from models.training.conversion import export_on_ray
 
         inputs = self.inputs(recipe)
         training = recipe.training.model_dump(
@@ -148,8 +148,8 @@ class Finetune(Job[FinetuneRecipe]):
             "inputs": inputs,
             "base": storage.read_json(above) if storage.exists(above) else None,
         }
-        export_model(
-            weights,
+        export_on_ray(
+            checkpoint,
             settings,
             tokenizer_directory=recipe.model,
             out=recipe.export,

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from jobs import job
 from jobs.job import InputError, Job, Outcome, Plan, Recipe, main
 from jobs.progress import Progress
-from models.network import PRESETS, ModelSettings
+from models.network import ModelSettings, expand
 from models.training.pretraining import ObjectiveSettings, PretrainingData
 from models.training.settings import TrainingSettings
 from pipelines import storage
@@ -18,22 +18,14 @@ from pipelines.storage import Location
 from pipelines.tokens import MixtureSettings, Packing, TokenStore
 
 
-def expand_model(value: Any) -> Any:
-    """A model's settings with `preset: NAME` replaced by that preset's; keys beside it win."""
-    if not isinstance(value, dict) or "preset" not in value:
-        return value
-    name = value["preset"]
-    if name not in PRESETS:
-        raise ValueError(f"preset {name!r} is not known; there are {', '.join(PRESETS)}")
-    return PRESETS[name].model_dump() | {key: each for key, each in value.items() if key != "preset"}
-
-
 class PretrainRecipe(Recipe, extra="forbid", frozen=True):
     """What is trained, on what, and how."""
 
     tokens: Location = Field(description="the token store that jobs.tokenize made")
     export: Location = Field(description="where the trained model goes, a Hugging Face directory")
-    model: ModelSettings = Field(description="the network's shape; `preset: NAME` starts from a named one")
+    model: ModelSettings = Field(
+        description="the network's shape; `preset: NAME`, `depth: N` or `parameters: N` sets what is not given"
+    )
     objective: ObjectiveSettings = Field(default=ObjectiveSettings(), description="what it learns to predict")
     mixture: MixtureSettings = Field(default=MixtureSettings(), description="what is drawn from each source")
     packing: Packing = Field(
@@ -54,7 +46,7 @@ class PretrainRecipe(Recipe, extra="forbid", frozen=True):
     @field_validator("model", mode="before")
     @classmethod
     def _preset(cls, value: Any) -> Any:
-        return expand_model(value)
+        return expand(value)
 
     @model_validator(mode="after")
     def _fits_together(self) -> PretrainRecipe:
@@ -158,10 +150,11 @@ class Pretrain(Job[PretrainRecipe]):
             name=recipe.name,
             seed=recipe.seed,
             progress=lambda done, total, note: progress.update(done, note),
+            tokenizer_json=storage.read_bytes(storage.join(store.tokenizer_directory, "tokenizer.json")).decode(),
         )
         metrics = {key: value for key, value in result.metrics.items() if not isinstance(value, dict)}
         metrics["parameters"] = recipe.model.parameters()
-        self._export(recipe, store, result.state_dict, metrics)
+        self._export(recipe, store, result.checkpoint, metrics)
         metrics["validation"] = result.metrics.get("validation", {})
         speed = f"{metrics['tokens_per_second']:,.0f} tokens/s"
         summary = [
@@ -180,11 +173,9 @@ class Pretrain(Job[PretrainRecipe]):
             outputs={"export": recipe.export, "checkpoint": result.checkpoint}, metrics=metrics, summary=summary
         )
 
-    def _export(
-        self, recipe: PretrainRecipe, store: TokenStore, weights: dict[str, Any], metrics: dict[str, Any]
-    ) -> None:
+    def _export(self, recipe: PretrainRecipe, store: TokenStore, checkpoint: str, metrics: dict[str, Any]) -> None:
         from models.network.card import model_card
-        from models.network.export import export_model
+        from models.training.conversion import export_on_ray
 
         inputs = self.inputs(recipe)
         training = recipe.training
@@ -217,8 +208,8 @@ class Pretrain(Job[PretrainRecipe]):
             "tokens": {"manifest": inputs["tokens"], **{k: store.manifest[k] for k in ("tokenizer", "corpus")}},
             "drawn": plan,
         }
-        export_model(
-            weights,
+        export_on_ray(
+            checkpoint,
             recipe.model,
             tokenizer_directory=store.tokenizer_directory,
             out=recipe.export,

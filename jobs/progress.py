@@ -32,13 +32,14 @@ class Progress:
         if self.total:
             parts = [f"{100 * done / self.total:3.0f} %", f"{done:,.0f} of {self.total:,.0f} {self.unit}"]
             if 0 < done < self.total:
-                parts.append(f"{_clock(elapsed * (self.total - done) / done)} left")
+                parts.append(f"{clock(elapsed * (self.total - done) / done)} left")
         if note:
             parts.append(note)
         print(f"{self.label}: {', '.join(parts)}", file=sys.stdout, flush=True)
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Hours, minutes and seconds: 1:02:03, or 2:03."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

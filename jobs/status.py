@@ -2,7 +2,8 @@
 
     python -m jobs.status [--address http://HOST:8265] [--json] [--all]
 
-Ray's dashboard has pages for jobs; train runs and finished datasets it keeps only behind its REST interface.
+Ray's dashboard has pages for jobs; train runs and finished datasets it keeps only behind its REST interface. How far
+a run is stands in the run's own progress.json, where this machine can read it.
 """
 
 from __future__ import annotations
@@ -15,12 +16,16 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from jobs import submit
+from jobs.progress import clock
 from jobs.submit import SubmitError
+from pipelines import storage
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
 
 _LAST_JOBS = 10
+_GOING = ("INITIALIZING", "SCHEDULING", "RUNNING", "RESTARTING", "RESIZING")
+"""States of a train run that has not ended."""
 
 
 def state(client: JobSubmissionClient) -> dict[str, Any]:
@@ -61,10 +66,12 @@ def lines(found: dict[str, Any], everything: bool = False) -> list[str]:
         text.append(f"  {job['status']:<10} {_span(job['seconds']):>9}  {job['id']}{code}")
     if len(jobs) < len(found["jobs"]):
         text.append(f"  … and {len(found['jobs']) - len(jobs)} before (--all)")
-    text += ["train runs"] + [
-        f"  {run['status']:<10} {_span(run['seconds']):>9}  {run['name']}, {run['workers']} workers" + _detail(run)
-        for run in found["train_runs"]
-    ]
+    text.append("train runs")
+    for run in found["train_runs"]:
+        text.append(f"  {run['status']:<10} {_span(run['seconds']):>9}  {run['name']}{_detail(run)}")
+        if run["status"] in _GOING:
+            text += _progress_lines(run["progress"])
+            text += [f"  {'':<10} {'':>9}    {_worker_line(worker)}" for worker in run["workers"]]
     text += ["datasets"] + [
         f"  {dataset['status']:<10} {dataset['progress']}/{dataset['total']} blocks  {dataset['name']}"
         for dataset in found["datasets"]
@@ -100,14 +107,70 @@ def _get(client: JobSubmissionClient, path: str) -> dict[str, Any]:
 def _train_run(run: dict[str, Any]) -> dict[str, Any]:
     attempts = run.get("attempts") or []
     workers = attempts[-1].get("workers", []) if attempts else []
+    directory = ((run.get("run_settings") or {}).get("run_config") or {}).get("storage_path")
     return {
-        "name": run.get("name"),
+        "name": directory.rstrip("/").rsplit("/", 1)[-1] if directory else run.get("name"),
+        "directory": directory,
         "status": run.get("status"),
         "detail": run.get("status_detail"),
         "attempts": len(attempts),
-        "workers": len(workers),
+        "workers": [_worker(worker) for worker in workers],
+        "progress": _progress(directory),
         "seconds": _seconds((run.get("start_time_ns") or 0) / 1e6, (run.get("end_time_ns") or 0) / 1e6),
     }
+
+
+def _worker(worker: dict[str, Any]) -> dict[str, Any]:
+    stats = worker.get("processStats") or {}
+    return {
+        "rank": worker.get("world_rank"),
+        "node": worker.get("node_ip"),
+        "pid": worker.get("pid"),
+        "status": worker.get("status"),
+        "gpus": worker.get("gpu_ids") or [],
+        "cpu_percent": stats.get("cpuPercent"),
+        "memory_bytes": (stats.get("memoryInfo") or {}).get("rss"),
+    }
+
+
+def _progress(directory: str | None) -> dict[str, Any]:
+    """What the run's workers last wrote; nothing where this machine cannot read it."""
+    if directory is None:
+        return {}
+    try:
+        location = storage.join(directory, "progress.json")
+        value = storage.read_json(location) if storage.exists(location) else {}
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _progress_lines(progress: dict[str, Any]) -> list[str]:
+    if "phase" not in progress:
+        return []
+    parts = [str(progress["phase"])]
+    if "steps" in progress:
+        parts.append(f"step {progress['steps']:,} of {progress['of']:,}")
+    if "loss" in progress:
+        parts.append(f"loss {progress['loss']:.3f}")
+    if "validation_bits_per_byte" in progress:
+        parts.append(f"held out {progress['validation_bits_per_byte']:.3f} bits per byte")
+    if "tokens_per_second" in progress:
+        parts.append(f"{progress['tokens_per_second']:,.0f} tokens/s")
+    if progress.get("seconds_left"):
+        parts.append(f"{clock(progress['seconds_left'])} left")
+    return [f"  {'':<10} {'':>9}    {', '.join(parts)}"]
+
+
+def _worker_line(worker: dict[str, Any]) -> str:
+    parts = [f"rank {worker['rank']} on {worker['node']}, process {worker['pid']}"]
+    if worker["gpus"]:
+        parts.append(f"GPU {', '.join(str(gpu) for gpu in worker['gpus'])}")
+    if worker["cpu_percent"] is not None:
+        parts.append(f"{worker['cpu_percent']:.0f} % CPU")
+    if worker["memory_bytes"]:
+        parts.append(f"{worker['memory_bytes'] / 1e9:.1f} GB")
+    return ", ".join(parts)
 
 
 def _dataset(dataset: dict[str, Any]) -> dict[str, Any]:

@@ -12,8 +12,9 @@ from pydantic import Field, field_validator, model_validator
 from jobs import config, job
 from jobs.config import RecipeError
 from jobs.job import InputError, Job, Outcome, Plan, Recipe, main
-from jobs.pretrain import PretrainRecipe, expand_model
+from jobs.pretrain import PretrainRecipe
 from jobs.progress import Progress
+from models.network import expand
 from models.training.pretraining import PretrainingData
 from models.tuning import SearchSettings, best_of, search_on_ray, trial_settings
 from pipelines import storage
@@ -46,7 +47,7 @@ class TuneRecipe(Recipe, extra="forbid", frozen=True):
     def _preset(cls, value: Any) -> Any:
         if not isinstance(value, dict) or "proxy" not in value:
             return value
-        return {**value, "proxy": expand_model(value["proxy"])}
+        return {**value, "proxy": expand(value["proxy"])}
 
     @model_validator(mode="after")
     def _fits_together(self) -> TuneRecipe:

@@ -1,29 +1,33 @@
 """The network: architecture, objectives, Hugging Face import and export.
 
-A new objective is one class in `objectives` and one line in `OBJECTIVES`.
+A new objective is one module in `objectives` and one line in `OBJECTIVES`.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from models.network.objectives import Causal, FillInTheMiddle, Masked, Objective
-from models.network.settings import PRESETS, ModelSettings
+from models.network.objectives import Causal, FillInTheMiddle, Masked, Mixture, Objective, Prefix, Span
+from models.network.settings import ModelSettings, RopeScaling
+from models.network.shapes import PRESETS, expand, of_depth, of_parameters
 
 if TYPE_CHECKING:
-    from models.network.export import export_model, import_model
+    from models.network.export import export_model
+    from models.network.pretrained import import_model
     from models.network.transformer import Transformer
 
 OBJECTIVES: dict[str, type] = {
     "causal": Causal,
     "masked": Masked,
     "fim": FillInTheMiddle,
+    "prefix": Prefix,
+    "span": Span,
 }
 
 _LAZY = {
     "Transformer": "models.network.transformer",
     "export_model": "models.network.export",
-    "import_model": "models.network.export",
+    "import_model": "models.network.pretrained",
 }
 
 
@@ -52,10 +56,17 @@ __all__ = [
     "Causal",
     "FillInTheMiddle",
     "Masked",
+    "Mixture",
     "ModelSettings",
     "Objective",
+    "Prefix",
+    "RopeScaling",
+    "Span",
     "Transformer",
     "build",
+    "expand",
     "export_model",
     "import_model",
+    "of_depth",
+    "of_parameters",
 ]

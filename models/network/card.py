@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from models.network.layouts import layout_of
 from models.network.settings import ModelSettings
 
 
@@ -34,6 +35,7 @@ def model_card(
     """
     import yaml
 
+    layout = layout_of(settings)
     decoder = settings.architecture == "decoder"
     front: dict[str, Any] = {"library_name": "transformers"}
     front["pipeline_tag"] = "text-generation" if decoder else "fill-mask"
@@ -41,18 +43,17 @@ def model_card(
         front["language"] = list(languages)
     if license_name:
         front["license"] = license_name
-    front["tags"] = ["groundwork", "llama" if decoder else "eurobert"]
-    loader = "AutoModelForCausalLM" if decoder else "AutoModelForMaskedLM"
-    kind = "decoder in the Llama layout" if decoder else "bidirectional encoder in the EuroBERT layout"
+    front["tags"] = ["groundwork", layout.model_type]
+    kind = "decoder" if decoder else "bidirectional encoder"
     shape = (
-        f"{kind}: {settings.parameters():,} parameters, {settings.layers} layers of width {settings.hidden_size}, "
-        f"{settings.heads} heads ({settings.kv_heads} of keys and values), vocabulary {settings.vocabulary_size:,}, "
-        f"{settings.maximum_positions:,} positions"
+        f"{kind} ({layout.class_name}): {settings.parameters():,} parameters, {settings.layers} layers of width "
+        f"{settings.hidden_size}, {settings.heads} heads ({settings.kv_heads} of keys and values), vocabulary "
+        f"{settings.vocabulary_size:,}, {settings.maximum_positions:,} positions"
     )
     sections = [
         f"# {title}",
         description,
-        f"## Model details\n\nA {shape}. Loads with `transformers.{loader}`; no custom code."
+        f"## Model details\n\nA {shape}. Loads with `transformers.{layout.auto_class}`; no custom code."
         + (f" Tuned from `{base_model}`." if base_model else ""),
         "## Out-of-scope use, bias and risks\n\nThe model repeats what its training text holds, errors and prejudice "
         "included. It is not fit to inform, advise or decide. What was measured stands under Evaluation; anything "

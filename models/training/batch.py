@@ -2,53 +2,124 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from models.training.settings import TrainingSettings
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The steps of a budget: how many sequences each takes, and from which sample on.
+
+    Stages of a batch ramp follow each other; each is a number of whole steps. The last goes on beyond the budget.
+
+    Attributes:
+        sequence_length: tokens of a sequence.
+        sequences: sequences of a step, by stage.
+        first_step: the number of each stage's first step.
+        first_sample: the sample it begins with.
+        total: steps of the budget.
+    """
+
+    sequence_length: int
+    sequences: tuple[int, ...]
+    first_step: tuple[int, ...]
+    first_sample: tuple[int, ...]
+    total: int
+
+    @staticmethod
+    def of(settings: TrainingSettings) -> Steps:
+        """The steps of a run; the budget is rounded up to whole steps, and so is each stage of the ramp."""
+        length = settings.sequence_length
+        stages = [(stage.tokens, stage.tokens_per_step) for stage in settings.batch_ramp if stage.tokens > 0]
+        sequences, first_step, first_sample = [], [], []
+        step = sample = 0
+        for until, tokens in [*stages, (settings.tokens, settings.tokens_per_step)]:
+            left = min(until, settings.tokens) - sample * length
+            each = tokens // length
+            sequences.append(each)
+            first_step.append(step)
+            first_sample.append(sample)
+            count = max(0, -(-left // tokens))
+            step, sample = step + count, sample + count * each
+        return Steps(length, tuple(sequences), tuple(first_step), tuple(first_sample), step)
+
+    def _stage(self, step: int) -> int:
+        return bisect_right(self.first_step, step) - 1
+
+    def sequences_of(self, step: int) -> int:
+        """Sequences of a step."""
+        return self.sequences[self._stage(step)]
+
+    def samples_before(self, step: int) -> int:
+        """Samples that the steps before this one took: the data cursor."""
+        stage = self._stage(step)
+        return self.first_sample[stage] + (step - self.first_step[stage]) * self.sequences[stage]
+
+    def tokens_before(self, step: int) -> int:
+        """Tokens that the steps before this one took."""
+        return self.samples_before(step) * self.sequence_length
+
+    @property
+    def samples(self) -> int:
+        """Samples of the whole budget."""
+        return self.samples_before(self.total)
 
 
 @dataclass(frozen=True)
 class BatchPlan:
     """How a step's samples are shared out.
 
-    Step s is made of the samples [s*B, (s+1)*B) with B = tokens_per_step / sequence_length; rank r takes every
-    world-th of them from the r-th on, in `accumulation` micro batches of `micro_batch` sequences.
+    A step of n sequences takes n samples in a row, from `Steps.samples_before` (and what a guard skipped) on; data
+    worker r takes every `data_workers`-th of them from the r-th on, in micro batches of at most `micro_batch`
+    sequences, all of a step equally large. Workers that share sequences are one data worker.
 
     Attributes:
-        tokens_per_step: tokens of a global batch.
-        sequence_length: tokens of a sequence.
-        micro_batch: sequences a worker in one forward pass: the largest divisor of its share that is no larger than
-            what was asked for.
+        steps: the run's steps.
+        micro_batch: sequences a worker in one forward pass, at most.
         world: number of workers.
+        sequence_parallel: workers that share each sequence.
 
     Raises:
-        ValueError: the batch cannot be shared out evenly.
+        ValueError: a batch cannot be shared out evenly.
     """
 
-    tokens_per_step: int
-    sequence_length: int
+    steps: Steps
     micro_batch: int
     world: int
+    sequence_parallel: int = 1
 
     def __post_init__(self) -> None:
-        if self.tokens_per_step % self.sequence_length:
-            raise ValueError(f"{self.tokens_per_step} tokens a step are no whole sequences of {self.sequence_length}")
-        if self.sequences % self.world:
-            raise ValueError(f"{self.sequences} sequences a step cannot be shared evenly by {self.world} workers")
-        share = self.sequences // self.world
-        fitting = next(size for size in range(min(self.micro_batch, share), 0, -1) if share % size == 0)
-        object.__setattr__(self, "micro_batch", fitting)
+        for sequences in self.steps.sequences:
+            if sequences % self.data_workers:
+                raise ValueError(f"{sequences} sequences a step cannot be shared evenly by {self.data_workers} workers")
+
+    @staticmethod
+    def of(settings: TrainingSettings, world: int) -> BatchPlan:
+        """The plan of a run on so many workers."""
+        return BatchPlan(Steps.of(settings), settings.micro_batch, world, settings.sequence_parallel)
 
     @property
-    def sequences(self) -> int:
-        """Sequences of a global batch."""
-        return self.tokens_per_step // self.sequence_length
+    def data_workers(self) -> int:
+        """Workers with samples of their own."""
+        return self.world // self.sequence_parallel
 
-    @property
-    def accumulation(self) -> int:
+    def rows(self, step: int) -> int:
+        """Sequences of a micro batch: the largest divisor of a worker's share that is no larger than asked for."""
+        share = self.steps.sequences_of(step) // self.data_workers
+        return next(size for size in range(min(self.micro_batch, share), 0, -1) if share % size == 0)
+
+    def accumulation(self, step: int) -> int:
         """Micro batches a worker runs in a step."""
-        return self.sequences // self.world // self.micro_batch
+        return self.steps.sequences_of(step) // self.data_workers // self.rows(step)
 
-    def micro_batches(self, step: int, rank: int) -> list[list[int]]:
-        """The sample numbers of a worker's micro batches in a step."""
-        first = step * self.sequences
-        mine = list(range(first + rank, first + self.sequences, self.world))
-        return [mine[at : at + self.micro_batch] for at in range(0, len(mine), self.micro_batch)]
+    def micro_batches(self, step: int, rank: int, skipped: int = 0) -> list[list[int]]:
+        """The sample numbers of a worker's micro batches in a step, after `skipped` samples that nobody trains on."""
+        first = self.steps.samples_before(step) + skipped
+        last = first + self.steps.sequences_of(step)
+        mine = list(range(first + rank // self.sequence_parallel, last, self.data_workers))
+        rows = self.rows(step)
+        return [mine[at : at + rows] for at in range(0, len(mine), rows)]

@@ -11,18 +11,12 @@ import warnings
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from models.network.transformer import Transformer
 from models.training.batch import BatchPlan
-from models.training.engine import (
-    Batch,
-    GuardedAdamW,
-    LossModule,
-    StepOutcome,
-    named_weights,
-    parameter_groups,
-    to_device,
-)
+from models.training.engine import Batch, LossModule, StepOutcome, memory_watched, named_weights, prepare, to_device
+from models.training.optimizers import Updater, parameter_groups
 from models.training.settings import TrainingSettings
 
 _TAG = "state"
@@ -46,13 +40,20 @@ def deepspeed_config(settings: TrainingSettings, plan: BatchPlan, parameters: in
         zero |= {"reduce_bucket_size": bucket, "contiguous_gradients": True, "overlap_comm": torch.cuda.is_available()}
         if stage < 3:
             zero["allgather_bucket_size"] = bucket
+    if settings.offload != "none":
+        zero["offload_optimizer"] = {"device": "cpu", "pin_memory": torch.cuda.is_available()}
+    if settings.offload == "all":
+        zero["offload_param"] = {"device": "cpu", "pin_memory": torch.cuda.is_available()}
+    # The numbers of sequences are ours (`BatchPlan`); DeepSpeed only wants them to agree.
     config: dict[str, Any] = {
-        "train_batch_size": plan.sequences,
-        "train_micro_batch_size_per_gpu": plan.micro_batch,
-        "gradient_accumulation_steps": plan.accumulation,
+        "train_batch_size": plan.world,
+        "train_micro_batch_size_per_gpu": 1,
+        "gradient_accumulation_steps": 1,
         "gradient_clipping": 0.0 if _own_optimizer(settings) else settings.clip,
         "zero_optimization": zero,
+        "zero_force_ds_cpu_optimizer": False,
         "bf16": {"enabled": settings.precision == "bf16"},
+        "data_types": {"grad_accum_dtype": "fp32"},
         "steps_per_print": 1_000_000_000,
         "zero_allow_untested_optimizer": True,
     }
@@ -100,42 +101,46 @@ class DeepSpeedEngine:
         plan: the batch plan of this world size.
     """
 
-    def __init__(self, network: nn.Module, settings: TrainingSettings, device: torch.device, plan: BatchPlan) -> None:
+    def __init__(self, network: Transformer, settings: TrainingSettings, device: torch.device, plan: BatchPlan) -> None:
+        if settings.optimizer == "muon" and not _own_optimizer(settings):
+            raise ValueError("optimizer muon needs whole matrices: engine torch, or zero_stage 0 in fp32, for now")
         deepspeed = _deepspeed()
-        self._deepspeed, self.device, self._stage, self._world = deepspeed, device, settings.zero_stage, plan.world
+        self._deepspeed, self.device, self.network, self._settings = deepspeed, device, network, settings
+        self._stage, self._world, self._own = settings.zero_stage, plan.world, _own_optimizer(settings)
+        prepare(network, settings, device)
         module = LossModule(network)
-        groups = parameter_groups(module, settings.weight_decay)
-        options: dict[str, Any] = {
-            "lr": settings.learning_rate,
-            "betas": (settings.beta1, settings.beta2),
-            "eps": settings.epsilon,
-            "foreach": True,
-        }
-        self._guarded = GuardedAdamW(groups, clip=settings.clip, **options) if _own_optimizer(settings) else None
-        optimizer = self._guarded or torch.optim.AdamW(groups, **options)
+        self._updater = Updater(parameter_groups(network, settings), settings, partitioned=not self._own)
         parameters = sum(p.numel() for p in module.parameters())
         self.engine, *_ = deepspeed.initialize(
-            model=module, optimizer=optimizer, config=deepspeed_config(settings, plan, parameters)
+            model=module, optimizer=self._updater, config=deepspeed_config(settings, plan, parameters)
         )
 
-    def forward_backward(self, batch: Batch, scale: Tensor) -> Tensor:
+    def forward_backward(self, batch: Batch, scale: Tensor, last: bool = True) -> Tensor:
         """See `Engine`."""
         self.engine.train()
-        total = self.engine(*to_device(batch, self.device))
-        self.engine.backward(total * (scale * self._world), scale_wrt_gas=False)
-        if not self.engine.is_gradient_accumulation_boundary():
+        self.engine.set_gradient_accumulation_boundary(last)
+        with memory_watched(self._settings, batch):
+            total = self.engine(*to_device(batch, self.device))
+            self.engine.backward(total * (scale * self._world), scale_wrt_gas=False)
+        if not last:
             self.engine.step()
         return total.detach()
 
-    def step(self, learning_rate: float) -> StepOutcome:
-        """See `Engine`."""
+    def step(self, learning_rate: float, bad: Tensor | None = None) -> StepOutcome:
+        """See `Engine`. DeepSpeed itself waits for the device here, to look for gradients that are not finite."""
         for group in self.engine.optimizer.param_groups:
-            group["lr"] = learning_rate
+            group["lr"] = learning_rate * group["rate"]
+        self._updater.bad = bad
         skipped = self.engine.skipped_steps
         self.engine.step()
-        applied = self.engine.skipped_steps == skipped
-        norm = self._guarded.gradient_norm if self._guarded else self.engine.get_global_grad_norm()
-        return StepOutcome(float(norm) if norm is not None else float("nan"), applied)
+        if self._own:
+            return StepOutcome(self._updater.gradient_norm, self._updater.applied)
+        norm = self.engine.get_global_grad_norm()
+        applied = torch.tensor(self.engine.skipped_steps == skipped, device=self.device)
+        if bad is not None:
+            applied = applied & ~bad
+        found = torch.as_tensor(float("nan") if norm is None else norm, dtype=torch.float32, device=self.device)
+        return StepOutcome(found.reshape(()), applied)
 
     @torch.no_grad()
     def evaluate(self, batch: Batch) -> Tensor:
@@ -145,7 +150,23 @@ class DeepSpeedEngine:
 
     def save(self, directory: str) -> None:
         """See `Engine`."""
-        self.engine.save_checkpoint(directory, tag=_TAG)
+        # DeepSpeed's workers wait for each other after writing: one that fails on the way would keep the others there.
+        writer, errors = self.engine.checkpoint_engine, []
+        write = writer.save
+
+        def attempt(*arguments: Any, **named: Any) -> Any:
+            try:
+                return write(*arguments, **named)
+            except (OSError, RuntimeError) as error:
+                errors.append(error)
+
+        writer.save = attempt
+        try:
+            self.engine.save_checkpoint(directory, tag=_TAG)
+        finally:
+            writer.save = write
+        if errors:
+            raise OSError(str(errors[0])) from errors[0]
 
     def load(self, directory: str) -> None:
         """See `Engine`."""

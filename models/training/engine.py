@@ -7,15 +7,19 @@ over the step's targets.
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from models.network.documents import Documents
+from models.network.transformer import Transformer
+from models.training.optimizers import Updater, parameter_groups
 from models.training.settings import TrainingSettings
 
 Batch = dict[str, np.ndarray]
@@ -23,27 +27,37 @@ Batch = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class StepOutcome:
-    """What became of a step.
+    """What became of a step, on the device.
 
     Attributes:
-        gradient_norm: global norm before clipping; not finite when the step was left out.
-        applied: False when a gradient was not finite: weights and optimizer state are as before the step.
+        gradient_norm: fp32 scalar, global norm before clipping.
+        applied: bool scalar; False: weights and optimizer state are as before the step.
     """
 
-    gradient_norm: float
-    applied: bool
+    gradient_norm: Tensor
+    applied: Tensor
 
 
 class Engine(Protocol):
     """What the loop needs of an engine."""
 
     device: torch.device
+    network: Transformer
 
-    def forward_backward(self, batch: Batch, scale: Tensor) -> Tensor:
-        """Accumulate the gradients of the batch's summed loss times `scale`; the sum in nats, detached."""
+    def forward_backward(self, batch: Batch, scale: Tensor, last: bool = True) -> Tensor:
+        """Accumulate the gradients of the batch's summed loss times `scale`; the sum in nats, detached.
 
-    def step(self, learning_rate: float) -> StepOutcome:
-        """Clip, update, clear the gradients; leaves out a step whose gradients are not finite."""
+        Args:
+            batch: a micro batch.
+            scale: fp32 scalar, what makes the sum over all of them a mean.
+            last: whether it is the step's last one.
+
+        Raises:
+            OutOfMemory: it does not fit.
+        """
+
+    def step(self, learning_rate: float, bad: Tensor | None = None) -> StepOutcome:
+        """Clip, update, clear the gradients; leaves out a step that is `bad` or whose gradients are not finite."""
 
     def evaluate(self, batch: Batch) -> Tensor:
         """The summed loss in nats, without gradients. All workers call it equally often."""
@@ -61,59 +75,64 @@ class Engine(Protocol):
 class LossModule(nn.Module):
     """A network whose forward pass is its loss, for engines that hook the forward pass."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: Transformer) -> None:
         super().__init__()
         self.network = network
         # nn.Module types every attribute as a tensor or a module.
-        self._token_loss: Callable[..., tuple[Tensor, Any]] = network.token_loss  # type: ignore[assignment]
+        self._token_loss = network.token_loss
 
-    def forward(self, input_ids: Tensor, labels: Tensor, documents: Tensor) -> Tensor:
+    def forward(self, input_ids: Tensor, labels: Tensor, documents: Documents | None) -> Tensor:
         """The summed loss in nats."""
         total, _ = self._token_loss(input_ids, labels, documents)
         return total
 
 
-class GuardedAdamW(torch.optim.AdamW):
-    """AdamW that clips by the global norm and leaves out steps whose norm is not finite.
+class OutOfMemory(RuntimeError):
+    """A micro batch does not fit; the message says what to try."""
 
-    After `step`, `gradient_norm` is the norm before clipping and `overflow` tells whether the step was left out.
-    """
-
-    def __init__(self, groups: list[dict[str, Any]], clip: float, **options: Any) -> None:
-        super().__init__(groups, **options)
-        self.clip, self.overflow, self.gradient_norm = clip, False, 0.0
-
-    # torch's returns the closure's loss; no engine has a closure.
-    @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """Clip and update, or leave it out."""
-        gradients = [p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]
-        norm = nn.utils.get_total_norm(gradients)
-        self.gradient_norm = float(norm)
-        self.overflow = not np.isfinite(self.gradient_norm)
-        if self.overflow:
-            return
-        if self.clip > 0:
-            factor = torch.clamp(self.clip / (norm + 1e-6), max=1.0)
-            torch._foreach_mul_(gradients, factor)
-        super().step()
+    def __init__(self, settings: TrainingSettings, rows: int) -> None:
+        if rows > 1:
+            advice = f"set training.micro_batch={rows // 2} (the batch of a step stays the same)"
+        elif not settings.checkpoint_activations:
+            advice = "set training.checkpoint_activations=true"
+        else:
+            advice = "lower training.sequence_length, or share sequences with training.sequence_parallel"
+        super().__init__(
+            f"out of memory in a micro batch of {rows} sequences of {settings.sequence_length} tokens: {advice}"
+        )
 
 
-def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Matrices decay; norms' scales and other vectors do not."""
-    parameters = [p for p in module.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    return [group for group in groups if group["params"]]
+@contextlib.contextmanager
+def memory_watched(settings: TrainingSettings, batch: Batch) -> Iterator[None]:
+    """Turn what torch raises for want of memory into `OutOfMemory`."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise OutOfMemory(settings, len(batch["input_ids"])) from error
+    except RuntimeError as error:
+        if "not enough memory" not in str(error) and "can't allocate memory" not in str(error):
+            raise
+        raise OutOfMemory(settings, len(batch["input_ids"])) from error
 
 
-def to_device(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """`input_ids`, `labels` and `documents` as tensors there."""
-    parts = (torch.from_numpy(batch[name]) for name in ("input_ids", "labels", "documents"))
-    tensors = [part.to(device, dtype=torch.int64, non_blocking=True) for part in parts]
-    return tensors[0], tensors[1], tensors[2]
+def prepare(network: Transformer, settings: TrainingSettings, device: torch.device) -> None:
+    """Activation checkpointing and compilation of the blocks, as the settings ask."""
+    if settings.checkpoint_activations:
+        network.checkpoint_activations(True)
+    wanted = settings.compile == "on" or (
+        settings.compile == "auto" and device.type == "cuda" and settings.zero_stage < 3
+    )
+    if wanted:
+        for block in network.model.layers:
+            block.compile()
+
+
+def to_device(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor, Documents | None]:
+    """`input_ids` and `labels` as tensors there, and where the documents lie."""
+    parts = (torch.from_numpy(batch[name]) for name in ("input_ids", "labels"))
+    inputs, labels = (part.to(device, dtype=torch.int64, non_blocking=True) for part in parts)
+    documents = Documents.of(batch["documents"])
+    return inputs, labels, None if documents is None else documents.to(device)
 
 
 def named_weights(module: LossModule) -> Iterator[tuple[str, nn.Parameter]]:
@@ -130,37 +149,33 @@ class TorchEngine:
         device: where it runs.
     """
 
-    def __init__(self, network: nn.Module, settings: TrainingSettings, device: torch.device) -> None:
-        self.device = device
-        self.module = LossModule(network.to(device))
-        self.optimizer = GuardedAdamW(
-            parameter_groups(self.module, settings.weight_decay),
-            clip=settings.clip,
-            lr=settings.learning_rate,
-            betas=(settings.beta1, settings.beta2),
-            eps=settings.epsilon,
-            foreach=True,
-        )
+    def __init__(self, network: Transformer, settings: TrainingSettings, device: torch.device) -> None:
+        self.device, self.network, self._settings = device, network.to(device), settings
+        prepare(network, settings, device)
+        self.module = LossModule(self.network)
+        self.optimizer = Updater(parameter_groups(self.network, settings), settings)
         self._autocast = settings.precision == "bf16"
 
     def _loss(self, batch: Batch) -> Tensor:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast):
             return self.module(*to_device(batch, self.device))
 
-    def forward_backward(self, batch: Batch, scale: Tensor) -> Tensor:
+    def forward_backward(self, batch: Batch, scale: Tensor, last: bool = True) -> Tensor:
         """See `Engine`."""
         self.module.train()
-        total = self._loss(batch)
-        (total * scale).backward()
+        with memory_watched(self._settings, batch):
+            total = self._loss(batch)
+            (total * scale).backward()
         return total.detach()
 
-    def step(self, learning_rate: float) -> StepOutcome:
+    def step(self, learning_rate: float, bad: Tensor | None = None) -> StepOutcome:
         """See `Engine`."""
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
+            group["lr"] = learning_rate * group["rate"]
+        self.optimizer.bad = bad
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return StepOutcome(self.optimizer.gradient_norm, not self.optimizer.overflow)
+        return StepOutcome(self.optimizer.gradient_norm, self.optimizer.applied)
 
     @torch.no_grad()
     def evaluate(self, batch: Batch) -> Tensor:

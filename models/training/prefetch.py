@@ -9,6 +9,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -17,7 +18,7 @@ T = TypeVar("T")
 class Prefetch(Generic[T]):
     """Iterates over `make(i)` for i in [first, last), `ahead` items in advance; use it in a `with` block.
 
-    An exception in `make` is raised where its item would have come.
+    An exception in `make` is raised where its item would have come. When the block ends, no call of `make` goes on.
 
     Attributes:
         waited_seconds: how long the iteration stood still because no item was ready.
@@ -36,6 +37,10 @@ class Prefetch(Generic[T]):
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
+        while self._thread.is_alive():
+            with suppress(queue.Empty):
+                self._items.get_nowait()
+            self._thread.join(0.05)
 
     def __iter__(self) -> Iterator[T]:
         for _ in range(self._first, self._last):

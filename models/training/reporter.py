@@ -10,14 +10,15 @@ import math
 import os
 import time
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 
-from models.training.checkpoint import Checkpoints, write_file
+from models.training.checkpoint import write_file
 from models.training.workers import Workers
 
 _PROGRESS_SECONDS = 1.0
+Phase = Literal["starting", "training", "validating", "saving"]
 
 
 class Reporter(Protocol):
@@ -27,16 +28,22 @@ class Reporter(Protocol):
     rungs: Sequence[int]
     """Token counts at which the loop validates and calls `rung`."""
 
-    def steps(self, lines: list[dict[str, Any]], steps_done: int, steps: int) -> None:
+    def phase(self, name: Phase) -> None:
+        """What the run does from now on; on rank 0."""
+
+    def steps(self, lines: list[dict[str, Any]], steps_done: int, steps: int, seconds_left: float | None) -> None:
         """New metric lines, on rank 0."""
+
+    def say(self, message: str) -> None:
+        """Something that a person should know of; on rank 0."""
 
     def rung(self, figures: dict[str, Any]) -> bool:
         """A rung was reached; False stops the run here."""
 
-    def committed(self, location: str, figures: dict[str, Any], checkpoints: Checkpoints, keep: int) -> None:
-        """A checkpoint is complete; called by all workers. Sees to it that only `keep` stay."""
+    def committed(self, location: str, figures: dict[str, float]) -> None:
+        """A checkpoint is complete; called by all workers."""
 
-    def resumed(self, location: str, checkpoints: Checkpoints) -> None:
+    def resumed(self, location: str) -> None:
         """The run continues from there; called by all workers."""
 
 
@@ -51,31 +58,38 @@ class AloneReporter:
         self.workers = Workers(device=device or torch.device("cpu"))
         self.rungs: Sequence[int] = ()
 
-    def steps(self, lines: list[dict[str, Any]], steps_done: int, steps: int) -> None:
+    def phase(self, name: Phase) -> None:
         """Nobody to tell."""
+
+    def steps(self, lines: list[dict[str, Any]], steps_done: int, steps: int, seconds_left: float | None) -> None:
+        """Nobody to tell."""
+
+    def say(self, message: str) -> None:
+        """Print it."""
+        print(message, flush=True)
 
     def rung(self, figures: dict[str, Any]) -> bool:
         """Always goes on."""
         return True
 
-    def committed(self, location: str, figures: dict[str, Any], checkpoints: Checkpoints, keep: int) -> None:
-        """Remove older checkpoints."""
-        if self.workers.first:
-            checkpoints.keep(keep)
+    def committed(self, location: str, figures: dict[str, float]) -> None:
+        """Nobody to tell."""
 
-    def resumed(self, location: str, checkpoints: Checkpoints) -> None:
+    def resumed(self, location: str) -> None:
         """Nobody to tell."""
 
 
 class TrainReporter:
     """A Ray Train worker: checkpoints are registered with Ray, figures become gauges and a progress file.
 
-    Checkpoints are written by us and registered when they are complete, so Ray never knows of one that is not. Ray
-    deletes old ones (`CheckpointConfig.num_to_keep`).
+    Checkpoints are written by us and registered when they are complete, so Ray never knows of one that is not.
+
+    `progress.json` holds `phase`, `workers`, and once steps are done `steps`, `of`, `seconds_left` and the newest
+    metrics line (`loss`, `tokens_per_second`, …); the driver and `jobs.status` read it.
 
     Args:
-        run_directory: where `progress.json` goes, which the driver watches.
-        name: the run's name, a tag of the gauges.
+        run_directory: where `progress.json` goes.
+        name: the run's name, a tag of the gauges and the beginning of what is said.
     """
 
     def __init__(self, run_directory: str, name: str) -> None:
@@ -85,29 +99,48 @@ class TrainReporter:
         context = ray.train.get_context()
         self.workers = Workers(context.get_world_rank(), context.get_world_size(), get_device())
         self.rungs: Sequence[int] = ()
-        self._progress, self._written = f"{run_directory}/progress.json", 0.0
-        self._gauges = _Gauges(name) if self.workers.first else None
+        self._progress, self._written, self._name = f"{run_directory}/progress.json", 0.0, name
+        self._state: dict[str, Any] = {"workers": self.workers.world}
+        self._gauges = Gauges(name) if self.workers.first else None
+        if self.workers.first:
+            self.phase("starting")
 
-    def steps(self, lines: list[dict[str, Any]], steps_done: int, steps: int) -> None:
+    def phase(self, name: Phase) -> None:
+        """Write it into the progress file."""
+        if self._state.get("phase") != name:
+            self._state["phase"] = name
+            self._write()
+
+    def steps(self, lines: list[dict[str, Any]], steps_done: int, steps: int, seconds_left: float | None) -> None:
         """Set the gauges; write the progress file at most once a second."""
         if not lines:
             return
         if self._gauges:
             self._gauges.set(lines[-1])
-        now = time.monotonic()
-        if now - self._written >= _PROGRESS_SECONDS or steps_done == steps:
-            self._written = now
-            write_file(self._progress, json.dumps({"steps": steps_done, "of": steps, **lines[-1]}).encode())
+        # Figures that a line lacks, or that are not finite in it, stay what they were.
+        told = {key: value for key, value in lines[-1].items() if value is not None}
+        new = {key: value for key, value in told.items() if key not in ("step", "skipped", "bad")}
+        self._state |= {"steps": steps_done, "of": steps, "seconds_left": seconds_left, **new}
+        if time.monotonic() - self._written >= _PROGRESS_SECONDS or steps_done == steps:
+            self._write()
+
+    def say(self, message: str) -> None:
+        """Print it: Ray shows it in the driver's output."""
+        print(f"{self._name}: {message}", flush=True)
+
+    def _write(self) -> None:
+        self._written = time.monotonic()
+        write_file(self._progress, json.dumps(self._state).encode())
 
     def rung(self, figures: dict[str, Any]) -> bool:
         """Ray Train has no rungs."""
         return True
 
-    def committed(self, location: str, figures: dict[str, Any], checkpoints: Checkpoints, keep: int) -> None:
+    def committed(self, location: str, figures: dict[str, float]) -> None:
         """Register it with Ray."""
         self._register(location, figures)
 
-    def resumed(self, location: str, checkpoints: Checkpoints) -> None:
+    def resumed(self, location: str) -> None:
         """Register it, in case that the crash came between its marker and its registration."""
         import ray.train
 
@@ -116,7 +149,7 @@ class TrainReporter:
         if self.workers.from_first(known is None or os.path.basename(known.path) != name):
             self._register(location, {})
 
-    def _register(self, location: str, figures: dict[str, Any]) -> None:
+    def _register(self, location: str, figures: dict[str, float]) -> None:
         import ray.train
         from ray.train import Checkpoint
         from ray.train.v2.api.report_config import CheckpointUploadMode
@@ -143,30 +176,51 @@ class TuneReporter(AloneReporter):
         super().__init__(device)
         self.rungs, self._diverged, self._diverged_above = (rung,), diverged, diverged_above
 
+    def say(self, message: str) -> None:
+        """A search has too many trials for that."""
+
     def rung(self, figures: dict[str, Any]) -> bool:
         """Report to Tune; the run ends here."""
         from ray import tune
 
         values = {key: value for key, value in figures.items() if isinstance(value, int | float)}
-        loss = values.get("validation_loss", values["loss"])
+        loss = values.get("validation_loss", values.get("loss", math.inf))
         diverged = not math.isfinite(loss) or loss >= self._diverged_above
         objective = values.get("validation_bits_per_byte", loss)
         tune.report({**values, "objective": self._diverged if diverged else objective, "diverged": diverged})
         return False
 
 
-class _Gauges:
-    """`groundwork_training_*` in Ray's Prometheus metrics."""
+class Gauges:
+    """`groundwork_training_*` in Ray's Prometheus metrics, tagged with the run.
 
-    _FIGURES = ("loss", "learning_rate", "gradient_norm", "tokens_per_second", "tokens", "validation_bits_per_byte")
+    `phase_seconds` has a tag more: the phase. It is what the newest group of steps spent there.
+    """
+
+    FIGURES: ClassVar = {
+        "loss": "nats a target, of the newest step",
+        "bits_per_byte": "of the newest step's targets",
+        "learning_rate": "of the newest step",
+        "gradient_norm": "of the newest step, before clipping",
+        "tokens": "seen by the run",
+        "tokens_per_second": "of all workers, without validation and checkpoints",
+        "mfu": "model FLOPs over the GPUs' dense bf16 peak",
+        "data_wait_share": "share of the time in which no batch was ready",
+        "skipped_steps": "steps left out so far",
+        "memory_bytes": "of rank 0: resident, or the most on its GPU",
+        "slowest_to_median": "a step's own time of the slowest rank over the median rank's",
+        "validation_loss": "nats a target of held-out text",
+        "validation_bits_per_byte": "of held-out text",
+    }
 
     def __init__(self, name: str) -> None:
         from ray.util.metrics import Gauge
 
         self._gauges = {
-            figure: Gauge(f"groundwork_training_{figure}", f"{figure} of the newest step", tag_keys=("run",))
-            for figure in self._FIGURES
+            figure: Gauge(f"groundwork_training_{figure}", text, tag_keys=("run",))
+            for figure, text in self.FIGURES.items()
         }
+        self._phases = Gauge("groundwork_training_phase_seconds", "seconds by phase", tag_keys=("run", "phase"))
         self._tags = {"run": name}
 
     def set(self, line: dict[str, Any]) -> None:
@@ -174,3 +228,5 @@ class _Gauges:
         for figure, gauge in self._gauges.items():
             if line.get(figure) is not None:
                 gauge.set(float(line[figure]), tags=self._tags)
+        for phase, seconds in line.get("phase_seconds", {}).items():
+            self._phases.set(float(seconds), tags={**self._tags, "phase": phase})

@@ -1,4 +1,4 @@
-"""`fit`: train a network on the Ray cluster and hand back its weights."""
+"""`fit`: train a network on the Ray cluster, to a checkpoint."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from models.training.checkpoint import Checkpoints, read_file, remove, write_file
+from models.training.checkpoint import MARKER, Checkpoints, read_file, remove, write_file
+from models.training.conversion import weights
 from models.training.data import Dataset
 from models.training.settings import TrainingSettings
-from models.training.spec import CHECKPOINTS, FINAL_SUMMARY, FINAL_WEIGHTS, TrainingSpec
+from models.training.spec import CHECKPOINTS, FINAL_SUMMARY, TrainingSpec
 from models.training.workers import Workers
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ class TrainingResult:
     """What training leaves.
 
     Attributes:
-        state_dict: final weights in fp32 on the CPU, under Hugging Face names.
         metrics: final figures (`loss`, `tokens_per_second`, `seconds`, and with validation data `validation_loss`,
             `validation_bits_per_byte`, `validation` by source).
         checkpoint: directory of the newest committed checkpoint.
@@ -39,11 +39,14 @@ class TrainingResult:
         tokens: tokens seen.
     """
 
-    state_dict: dict[str, Tensor]
     metrics: dict[str, Any]
     checkpoint: str
     steps: int
     tokens: int
+
+    def weights(self) -> dict[str, Tensor]:
+        """Final weights in fp32 on the CPU, under Hugging Face names."""
+        return weights(self.checkpoint)
 
 
 def fit(
@@ -57,6 +60,7 @@ def fit(
     name: str,
     seed: int,
     progress: Callable[[int, int, str], None] | None = None,
+    tokenizer_json: str | None = None,
 ) -> TrainingResult:
     """Train with Ray Train; call `jobs.job.connect()` first.
 
@@ -74,6 +78,7 @@ def fit(
         name: of the run, for logs and metrics.
         seed: of fresh weights.
         progress: called in the driver with (steps done, steps in all, a note) every few seconds.
+        tokenizer_json: the content of the tokenizer's file; texts that the network writes need it.
 
     Raises:
         RuntimeError: training failed more than `training.max_failures` times, with the worker's last error.
@@ -98,9 +103,12 @@ def fit(
         name=name,
         seed=seed,
         run=fingerprint,
+        tokenizer_json=tokenizer_json,
     )
     # The controller looks at its workers this often: it is also the least time between two checkpoints' reports.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+    # `jobs.status` shows runs and their workers.
+    os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "1")
     gpu = training.device == "gpu" or (training.device == "auto" and ray.cluster_resources().get("GPU", 0) > 0)
     scaling = ScalingConfig(
         num_workers=training.workers,
@@ -115,7 +123,8 @@ def fit(
             name=CHECKPOINTS,
             storage_path=run_directory,
             failure_config=FailureConfig(max_failures=training.max_failures),
-            checkpoint_config=CheckpointConfig(num_to_keep=training.keep_checkpoints),
+            # Which checkpoints stay is our business (`Checkpoints`): Ray knows of no milestones.
+            checkpoint_config=CheckpointConfig(num_to_keep=None),
         ),
     )
     with _watch(run_directory, progress):
@@ -145,7 +154,10 @@ _NOT_OF_THE_RUN = {
     "max_failures",
     "keep_checkpoints",
     "checkpoint_every_steps",
+    "milestone_every_steps",
     "log_every_steps",
+    "samples",
+    "trackers",
     "resume",
 }
 """Settings that may change between a run's start and its continuation."""
@@ -176,13 +188,9 @@ def _finished(run_directory: str, fingerprint: str) -> TrainingResult | None:
     if summary_bytes is None:
         return None
     summary = json.loads(summary_bytes)
-    weights = read_file(f"{run_directory}/{FINAL_WEIGHTS}")
-    if summary.get("run") != fingerprint or weights is None:
+    if summary.get("run") != fingerprint or read_file(f"{summary['checkpoint']}/{MARKER}") is None:
         return None
-    from safetensors.torch import load
-
     return TrainingResult(
-        state_dict=load(weights),
         metrics={k: v for k, v in summary.items() if k not in ("checkpoint", "run")},
         checkpoint=summary["checkpoint"],
         steps=summary["steps"],

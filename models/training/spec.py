@@ -12,9 +12,10 @@ from models.training.data import Dataset
 from models.training.settings import TrainingSettings
 
 CHECKPOINTS = "checkpoints"
-FINAL_WEIGHTS = "final/model.safetensors"
 FINAL_SUMMARY = "final/summary.json"
 METRICS = "metrics.jsonl"
+SAMPLES = "samples.jsonl"
+TENSORBOARD = "tensorboard"
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class TrainingSpec:
     """A run, as every worker gets it; see `fit` for the fields.
 
     `run` is the fingerprint that checkpoints are matched by. Without `run_directory` nothing is written.
+    `tokenizer_json` is the content of a tokenizer file, which texts that the network writes need.
     """
 
     model: ModelSettings
@@ -34,3 +36,4 @@ class TrainingSpec:
     name: str
     seed: int
     run: str = ""
+    tokenizer_json: str | None = None

@@ -25,12 +25,21 @@ class Validation:
         micro_batch: sequences a worker in one forward pass.
         token_bytes: int [V]; None: no bits per byte.
         workers: who shares the work.
+        sequence_parallel: neighbours that share each sequence; they get the same micro batches.
     """
 
     def __init__(
-        self, dataset: Dataset, sequences: int, micro_batch: int, token_bytes: np.ndarray | None, workers: Workers
+        self,
+        dataset: Dataset,
+        sequences: int,
+        micro_batch: int,
+        token_bytes: np.ndarray | None,
+        workers: Workers,
+        sequence_parallel: int = 1,
     ) -> None:
         self._dataset, self._token_bytes, self._workers = dataset, token_bytes, workers
+        self._counts = workers.rank % sequence_parallel == 0
+        rank, sharers = workers.rank // sequence_parallel, workers.world // sequence_parallel
         groups: dict[str, list[int]] = {}
         for index in range(min(sequences, len(dataset))):
             source = dataset.source(index) if isinstance(dataset, SourcedDataset) else ""
@@ -41,9 +50,9 @@ class Validation:
         self._work: list[tuple[int, list[int], int]] = []
         for position, source in enumerate(self.sources):
             ids = groups[source]
-            rows = max(1, min(micro_batch, math.ceil(len(ids) / workers.world)))
-            for at in range(0, len(ids), rows * workers.world):
-                mine = ids[at : at + rows * workers.world][workers.rank :: workers.world]
+            rows = max(1, min(micro_batch, math.ceil(len(ids) / sharers)))
+            for at in range(0, len(ids), rows * sharers):
+                mine = ids[at : at + rows * sharers][rank::sharers]
                 self._work.append((position, mine, rows))
 
     def _batch(self, ids: list[int], rows: int) -> Batch:
@@ -58,9 +67,10 @@ class Validation:
         for position, ids, rows in self._work:
             batch = self._batch(ids, rows)
             targets = batch["labels"][batch["labels"] != IGNORED]
-            size = 0 if self._token_bytes is None else int(self._token_bytes[targets].sum())
             sums[position, 0] += engine.evaluate(batch).double()
-            sums[position, 1:] += torch.tensor([len(targets), size], dtype=torch.float64, device=sums.device)
+            if self._counts:
+                size = 0 if self._token_bytes is None else int(self._token_bytes[targets].sum())
+                sums[position, 1:] += torch.tensor([len(targets), size], dtype=torch.float64).to(sums.device)
         rows_by_source = self._workers.sum(sums).tolist()
         nats, targets_seen, size_seen = (sum(column) for column in zip(*rows_by_source, strict=True))
         figures: dict[str, Any] = {"validation_loss": nats / max(1.0, targets_seen)}

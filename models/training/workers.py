@@ -43,6 +43,14 @@ class Workers:
             dist.all_reduce(values)
         return values
 
+    def gather(self, value: float) -> list[float]:
+        """The values of all workers, by rank."""
+        import torch
+
+        values = torch.zeros(self.world, dtype=torch.float64, device=self.device)
+        values[self.rank] = value
+        return self.sum(values).tolist()
+
     def barrier(self) -> None:
         """Wait for the others."""
         if self.world > 1:

@@ -22,6 +22,7 @@ from models.tuning.settings import SearchSettings
 DIVERGED = 1e4
 """What a diverged trial reports: larger than any loss, yet a number that the scheduler can compare."""
 _FIRST_LOSS_FACTOR = 1.2
+_BAD_STEPS = 3
 
 
 @dataclass
@@ -48,20 +49,30 @@ class Trial:
 def trial_settings(
     base: TrainingSettings, search: SearchSettings, config: dict[str, Any], tokens: int
 ) -> TrainingSettings:
-    """The training settings of a trial: the target's, with the trial's values, a budget and one process."""
+    """The training settings of a trial: the target's, with the trial's values, a budget and one process.
+
+    A trial is short: it has no batch ramp, one decay, and no step but one that is not finite is left out.
+    """
     values = (
         base.model_dump()
         | config
         | {
             "tokens": tokens,
+            "batch_ramp": (),
+            "schedule": "wsd" if base.schedule == "wsd_s" else base.schedule,
+            "decays_at": (),
+            "guard": {"deviations": 0, "bad_steps": _BAD_STEPS, "rollbacks": 0},
             "engine": "torch",
+            "offload": "none",
+            "sequence_parallel": 1,
             "precision": "fp32",
             "workers": 1,
             "threads": 1,
             "checkpoint_every_steps": 0,
             "validate_every_steps": 0,
             "validation_sequences": search.validation_sequences,
-            "max_bad_steps": 3,
+            "samples": {},
+            "trackers": (),
             "deepspeed": {},
         }
     )
@@ -176,6 +187,7 @@ def _run_trial(
     """Train one point on a rung's budget, and report."""
     from ray import tune
 
+    from models.training.guard import DivergedError
     from models.training.loop import train
     from models.training.reporter import TuneReporter
 
@@ -194,9 +206,7 @@ def _run_trial(
     reporter = TuneReporter(rung, DIVERGED, _divergence_loss(search.proxy))
     try:
         train(spec, reporter)
-    except RuntimeError as error:
-        if "not finite" not in str(error):
-            raise
+    except DivergedError:
         tune.report({"tokens": rung, "objective": DIVERGED, "diverged": True})
 
 

@@ -25,8 +25,10 @@ from pipelines.reading import StoredFile
 
 MAGIC = b"GWSLICE1"
 _HEAD = len(MAGIC) + 8
-_PIECE = 1 << 23
-"""So many bytes of a slice are read at a time."""
+_TABLE = 1 << 16
+"""So many bytes are read first: the table of slices, or most of it."""
+_PIECE = 1 << 20
+"""So many bytes of a slice are read at a time: a file that was read holds the last of them for a while."""
 
 Rows = NDArray[np.uint64]
 """uint64 [n, w]."""
@@ -54,7 +56,7 @@ def read(location: str, number: int) -> bytearray:
     Raises:
         DamagedError: the file is cut short or its bytes are others.
     """
-    with StoredFile(location, window=0) as file:
+    with StoredFile(location, window=_TABLE) as file:
         first = max(0, number - 1)
         asked = 16 * (number - first + 1)
         head = file.at(0, _HEAD)
@@ -64,9 +66,11 @@ def read(location: str, number: int) -> bytearray:
             raise DamagedError(f"{location}: expected a file of slices with a slice {number}; remove it and run again")
         table = np.frombuffer(entries, "<u8").reshape(-1, 2)
         begin, end = (int(table[0, 0]) if number else 0), int(table[-1, 0])
+        begin += _HEAD + 16 * count
+        end += _HEAD + 16 * count
         data = bytearray()
-        for place in range(begin, end, _PIECE):
-            data += file.at(_HEAD + 16 * count + place, min(_PIECE, end - place))
+        while part := file.at(begin + len(data), min(_PIECE, end - begin - len(data))):
+            data += part
     if len(data) != end - begin or xxhash.xxh3_64_intdigest(data) != int(table[-1, 1]):
         raise DamagedError(f"{location}: slice {number} is damaged; remove the file and run again")
     return data

@@ -53,10 +53,10 @@ def run(engine, plan, workers):
         batches = [batch(ids) for ids in plan.micro_batches(step, workers.rank)]
         count = torch.tensor([float(sum((b["labels"] != IGNORED).sum() for b in batches))])
         count = workers.sum(count)
-        loss = sum(engine.forward_backward(b, 1 / count[0]) for b in batches)
+        loss = sum(engine.forward_backward(b, 1 / count[0], i == len(batches)) for i, b in enumerate(batches, 1))
         outcome = engine.step(3e-3)
         losses.append(float(workers.sum(loss.reshape(1))) / float(count))
-        norms.append(outcome.gradient_norm)
+        norms.append(float(outcome.gradient_norm))
     return {"losses": losses, "norms": norms}
 
 
@@ -64,13 +64,13 @@ def guard(engine, plan):
     """A step with a poisoned gradient leaves the weights as they were."""
     before = engine.state_dict()
     batches = [batch(ids) for ids in plan.micro_batches(0, 0)]
-    for b in batches:
-        engine.forward_backward(b, torch.tensor(float("nan")))
+    for i, b in enumerate(batches, 1):
+        engine.forward_backward(b, torch.tensor(float("nan")), i == len(batches))
     poisoned = engine.step(3e-3)
     same = all(torch.equal(value, engine.state_dict()[name]) for name, value in before.items())
-    for b in batches:
-        engine.forward_backward(b, torch.tensor(1e-3))
-    return {"skipped": not poisoned.applied, "same": same, "goes_on": engine.step(3e-3).applied}
+    for i, b in enumerate(batches, 1):
+        engine.forward_backward(b, torch.tensor(1e-3), i == len(batches))
+    return {"skipped": not poisoned.applied, "same": same, "goes_on": bool(engine.step(3e-3).applied)}
 
 
 def main():
@@ -81,7 +81,7 @@ def main():
     dist.init_process_group("gloo", init_method=init, rank=rank, world_size=world)
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world)}
     cpu, network = torch.device("cpu"), lambda: Transformer(PRESETS["tiny"], seed=3)
-    plan, workers = BatchPlan(LENGTH * SEQUENCES, LENGTH, 2, world), Workers(rank, world)
+    plan, workers = BatchPlan.of(settings(0), world), Workers(rank, world)
     results = {}
     if mode == "equality":
         results["torch"] = run(TorchEngine(network(), settings(0), cpu), plan, workers)

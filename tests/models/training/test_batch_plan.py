@@ -2,30 +2,68 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.training.batch import BatchPlan
+from models.training.batch import BatchPlan, Steps
+from models.training.settings import TrainingSettings
+
+LENGTH = 16
 
 
-@given(st.integers(1, 6), st.integers(1, 8), st.integers(1, 9), st.integers(0, 5))
-def test_any_world_sees_the_same_global_batch(share, world, micro, step):
-    sequences = share * world
-    plan = BatchPlan(sequences * 16, 16, micro, world)
-    seen = [i for rank in range(world) for ids in plan.micro_batches(step, rank) for i in ids]
-    assert sorted(seen) == list(range(step * sequences, (step + 1) * sequences))
+@st.composite
+def plans(draw):
+    """A plan of whole shares, with a ramp or without, and its budget in tokens."""
+    world = draw(st.integers(1, 6))
+    each = draw(st.lists(st.integers(1, 6), min_size=1, max_size=3))
+    ends = sorted(draw(st.sets(st.integers(1, 40), min_size=len(each) - 1, max_size=len(each) - 1)))
+    settings = TrainingSettings(
+        tokens=draw(st.integers(1, 60)) * world * LENGTH,
+        tokens_per_step=each[-1] * world * LENGTH,
+        batch_ramp=[
+            {"tokens": end * world * LENGTH, "tokens_per_step": share * world * LENGTH}
+            for end, share in zip(ends, each[:-1], strict=True)
+        ],
+        sequence_length=LENGTH,
+        micro_batch=draw(st.integers(1, 9)),
+        warmup_fraction=0,
+    )
+    return BatchPlan.of(settings, world), settings.tokens
 
 
-@given(st.integers(1, 6), st.integers(1, 8), st.integers(1, 9))
-def test_micro_batches_are_equal_and_as_many_as_planned(share, world, micro):
-    plan = BatchPlan(share * world * 16, 16, micro, world)
-    for rank in range(world):
-        batches = plan.micro_batches(3, rank)
-        assert len(batches) == plan.accumulation
-        assert {len(ids) for ids in batches} == {plan.micro_batch}
-    assert plan.micro_batch <= micro
-    assert plan.micro_batch * plan.accumulation * world == plan.sequences
+@given(plans(), st.integers(0, 50))
+def test_all_ranks_together_take_every_sample_once_and_in_order(planned, skipped):
+    plan, _ = planned
+    steps, expected = plan.steps, skipped
+    for step in range(steps.total + 2):
+        seen = [i for rank in range(plan.world) for ids in plan.micro_batches(step, rank, skipped) for i in ids]
+        assert sorted(seen) == list(range(expected, expected + steps.sequences_of(step)))
+        expected += steps.sequences_of(step)
+    assert steps.samples_before(steps.total + 2) == expected - skipped
+
+
+@given(plans())
+def test_micro_batches_are_equal_and_as_many_as_planned(planned):
+    plan, _ = planned
+    for step in range(plan.steps.total):
+        for rank in range(plan.world):
+            batches = plan.micro_batches(step, rank)
+            assert len(batches) == plan.accumulation(step)
+            assert {len(ids) for ids in batches} == {plan.rows(step)}
+        assert plan.rows(step) <= plan.micro_batch
+        assert plan.rows(step) * plan.accumulation(step) * plan.world == plan.steps.sequences_of(step)
+
+
+@given(plans())
+def test_the_budget_is_reached_in_the_last_step(planned):
+    plan, tokens = planned
+    steps = plan.steps
+    assert steps.tokens_before(steps.total - 1) < tokens <= steps.tokens_before(steps.total)
+
+
+def test_workers_that_share_sequences_get_the_same_ones():
+    plan = BatchPlan(Steps(LENGTH, (8,), (0,), (0,), 1), 2, 4, sequence_parallel=2)
+    assert plan.micro_batches(0, 0) == plan.micro_batches(0, 1) == [[0, 2], [4, 6]]
+    assert plan.micro_batches(0, 2) == plan.micro_batches(0, 3) == [[1, 3], [5, 7]]
 
 
 def test_a_batch_that_cannot_be_shared_is_refused():
     with pytest.raises(ValueError, match="shared evenly by 3"):
-        BatchPlan(64, 16, 1, 3)
-    with pytest.raises(ValueError, match="whole sequences of 16"):
-        BatchPlan(60, 16, 1, 1)
+        BatchPlan(Steps(LENGTH, (4,), (0,), (0,), 1), 1, 3)

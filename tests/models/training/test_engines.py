@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from models.network import PRESETS, Transformer
-from models.training.engine import TorchEngine, parameter_groups
+from models.training.engine import TorchEngine
+from models.training.optimizers import parameter_groups
 from models.training.settings import TrainingSettings
 
 WORKER = Path(__file__).with_name("engines_worker.py")
@@ -52,11 +53,9 @@ def test_two_workers_with_uneven_targets_train_like_one(equality, tmp_path):
 
 
 def test_only_matrices_decay():
-    groups = parameter_groups(Transformer(PRESETS["tiny"], seed=1), 0.1)
-    assert {p.ndim for p in groups[0]["params"]} == {2}
-    assert groups[0]["weight_decay"] == 0.1
-    assert {p.ndim for p in groups[1]["params"]} == {1}
-    assert groups[1]["weight_decay"] == 0.0
+    settings = TrainingSettings(tokens=64, tokens_per_step=64, sequence_length=16, weight_decay=0.1)
+    groups = parameter_groups(Transformer(PRESETS["tiny"], seed=1), settings)
+    assert {(p.ndim, group["weight_decay"]) for group in groups for p in group["params"]} == {(2, 0.1), (1, 0.0)}
 
 
 def test_the_torch_engine_leaves_out_a_step_that_is_not_finite():

@@ -127,19 +127,19 @@ def test_a_killed_worker_costs_nothing_but_time(whole, cluster):
 
 
 def test_the_export_is_the_trained_network(whole, tmp_path):
-    from safetensors.torch import load_file
     from tokenizers import Tokenizer, models
     from transformers import AutoModelForCausalLM
 
-    from models.network import PRESETS, Transformer, export_model
+    from models.network import PRESETS, Transformer
+    from models.training.conversion import export_checkpoint, weights
 
-    out, _, _ = whole
+    _, record, _ = whole
     Tokenizer(models.BPE({"<|endoftext|>": 0, "a": 1}, [])).save(str(tmp_path / "tokenizer.json"))
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"eos_token": "<|endoftext|>"}))
-    weights = load_file(out / "final/model.safetensors")
     network = Transformer(PRESETS["tiny"], seed=9)
-    network.load_state_dict(weights, strict=False)
-    export_model(weights, PRESETS["tiny"], str(tmp_path), str(tmp_path / "export"), card="")
+    network.load_state_dict(weights(record["checkpoint"]), strict=False)
+    to = {"tokenizer_directory": str(tmp_path), "out": str(tmp_path / "export"), "card": ""}
+    export_checkpoint(record["checkpoint"], PRESETS["tiny"], **to)
     ids = torch.from_numpy(np.random.default_rng(1).integers(0, 256, (2, LENGTH)))
     with torch.no_grad():
         ours = network(ids)

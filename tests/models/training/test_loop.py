@@ -1,127 +1,112 @@
-"""The loop alone in a process: resume, validation, records."""
+"""The loop alone in a process: resume, guard, records."""
 
-import json
-import time
-from pathlib import Path
+import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
-from models.network import PRESETS, Transformer
-from models.training.checkpoint import MARKER, Checkpoints, Meta
+from models.training.checkpoint import MARKER, Checkpoints
 from models.training.data import IGNORED
-from models.training.engine import TorchEngine
+from models.training.guard import DivergedError
 from models.training.loop import train
-from models.training.prefetch import Prefetch
 from models.training.reporter import AloneReporter
-from models.training.settings import TrainingSettings
-from models.training.spec import TrainingSpec
-from models.training.validation import Validation
 from models.training.workers import Workers
+from tests.models.training.toy import (
+    LENGTH,
+    Reports,
+    Toy,
+    final_weights,
+    lines,
+    same_weights,
+    spec,
+    stumbling,
+)
 
-LENGTH = 16
-
-
-class Toy:
-    """Every second token follows from the one before; samples alternate between two sources."""
-
-    sequence_length = LENGTH
-
-    def __len__(self):
-        return 100
-
-    def source(self, index):
-        return "ab"[index % 2]
-
-    def batch(self, indices):
-        rows = []
-        for index in indices:
-            tokens = np.random.default_rng(int(index)).integers(0, 256, LENGTH + 1)
-            tokens[1::2] = (tokens[:-1:2] * 3 + 1) % 256
-            rows.append(tokens)
-        tokens = np.stack(rows)
-        return {
-            "input_ids": tokens[:, :-1].copy(),
-            "labels": tokens[:, 1:].copy(),
-            "documents": np.zeros((len(indices), LENGTH), np.int64),
-        }
+STEP = 8 * LENGTH
+GUARD = {"window": 8, "deviations": 6, "bad_steps": 3, "rollbacks": 2}
+RUNS = {
+    "wsd": {},
+    "wsd_s": {"schedule": "wsd_s", "decays_at": [7 * STEP, 13 * STEP], "guard": GUARD},
+    "ramp": {
+        "batch_ramp": [{"tokens": 4 * STEP, "tokens_per_step": STEP // 4}],
+        "micro_batch": 4,
+        "schedule": "cosine",
+    },
+    "skips": {"guard": {**GUARD, "bad_steps": 9}, "marked": (72, 73, 100)},
+    "goes_back": {"guard": GUARD, "marked": range(88, 112)},
+}
 
 
-def spec(directory, **changes):
-    values = {
-        "tokens": 20 * 8 * LENGTH,
-        "tokens_per_step": 8 * LENGTH,
-        "sequence_length": LENGTH,
-        "engine": "torch",
-        "validation_sequences": 10,
-        "log_every_steps": 3,
-    }
-    settings = TrainingSettings.model_validate(values | changes)
-    where = None if directory is None else str(directory)
-    return TrainingSpec(PRESETS["tiny"], None, settings, Toy, Toy, np.ones(256, np.int32), where, "toy", 1, "run")
+def losses(directory):
+    keys = ("step", "tokens", "loss", "learning_rate", "gradient_norm", "skipped", "bad", "bits_per_byte")
+    return [{k: line[k] for k in keys if k in line} for line in lines(directory) if "learning_rate" in line]
 
 
-class Stops(AloneReporter):
-    """Ends the process's run after a checkpoint, as a crash would."""
-
-    def __init__(self, step):
-        super().__init__()
-        self.step = step
-
-    def committed(self, location, figures, checkpoints, keep):
-        super().committed(location, figures, checkpoints, keep)
-        if location.endswith(f"{self.step:08d}"):
-            raise KeyboardInterrupt
-
-
-def lines(directory):
-    return [json.loads(line) for line in Path(directory, "metrics.jsonl").read_text().splitlines()]
-
-
-def test_resumed_is_uninterrupted_bit_for_bit(tmp_path):
-    from safetensors.torch import load_file
-
-    train(spec(tmp_path / "whole", checkpoint_every_steps=5), AloneReporter())
+@pytest.mark.parametrize("run", RUNS)
+@pytest.mark.parametrize("stop", [5, 10])
+def test_resumed_is_uninterrupted_bit_for_bit(tmp_path, monkeypatch, run, stop):
+    stumbling(monkeypatch, math.nan)
+    changes = {**RUNS[run], "checkpoint_every_steps": 5, "log_every_steps": 5}
+    whole = train(spec(tmp_path / "whole", **changes), Reports())
     with pytest.raises(KeyboardInterrupt):
-        train(spec(tmp_path / "cut", checkpoint_every_steps=5), Stops(10))
-    summary = train(spec(tmp_path / "cut", checkpoint_every_steps=5), AloneReporter())
-    assert summary["resumed_from_step"] == 10
-    whole, cut = (load_file(tmp_path / name / "final/model.safetensors") for name in ("whole", "cut"))
-    assert all(torch.equal(whole[name], cut[name]) for name in whole)
-    losses = [[line["loss"] for line in lines(tmp_path / name) if "loss" in line] for name in ("whole", "cut")]
-    assert losses[0] == losses[1]
+        train(spec(tmp_path / "cut", **changes), Reports(stop))
+    cut = train(spec(tmp_path / "cut", **changes), Reports())
+    assert cut["resumed_from_step"] == stop
+    assert same_weights(*(final_weights(tmp_path / name) for name in ("whole", "cut")))
+    assert losses(tmp_path / "whole") == losses(tmp_path / "cut")
+    for key in ("loss", "skipped_steps", "skipped_samples", "rollbacks", "validation_loss"):
+        assert whole[key] == cut[key]
 
 
 def test_an_uncommitted_checkpoint_is_removed_and_never_read(tmp_path):
     with pytest.raises(KeyboardInterrupt):
-        train(spec(tmp_path, checkpoint_every_steps=5), Stops(10))
+        train(spec(tmp_path, checkpoint_every_steps=5), Reports(10))
     newest = tmp_path / "checkpoints" / "step-00000010"
     (newest / MARKER).unlink()
     assert train(spec(tmp_path, checkpoint_every_steps=5), AloneReporter())["resumed_from_step"] == 5
 
 
-def test_only_the_newest_checkpoints_stay(tmp_path):
-    train(spec(tmp_path, checkpoint_every_steps=4, keep_checkpoints=2), AloneReporter())
+def test_only_the_newest_checkpoints_stay_and_each_is_reported(tmp_path):
+    reports = Reports()
+    train(spec(tmp_path, checkpoint_every_steps=4, keep_checkpoints=2), reports)
     assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == ["step-00000016", "step-00000020"]
+    assert [location[-2:] for location, _ in reports.checkpoints] == ["04", "08", "12", "16", "20"]
+    assert all(figures["loss"] > 0 for _, figures in reports.checkpoints)
 
 
 def test_another_number_of_workers_is_refused(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        train(spec(tmp_path, checkpoint_every_steps=5), Reports(5))
     checkpoints = Checkpoints(str(tmp_path / "checkpoints"), Workers())
-    checkpoints.save(Meta(5, 640, 40, 0, 1.0, 2, "run"), lambda directory: None)
+    _, meta = checkpoints.newest()
+    checkpoints.save(replace(meta, step=6, world=2), lambda directory: None)
+    checkpoints.wait()
     with pytest.raises(ValueError, match="written by 2 workers, this run has 1"):
         train(spec(tmp_path), AloneReporter())
 
 
 def test_every_step_has_a_line_and_validation_by_source(tmp_path):
     summary = train(spec(tmp_path, validate_every_steps=10), AloneReporter())
-    steps = [line for line in lines(tmp_path) if "loss" in line]
+    steps = losses(tmp_path)
     assert [line["step"] for line in steps] == list(range(1, 21))
-    assert steps[-1]["tokens"] == summary["tokens"] == 20 * 8 * LENGTH
+    assert steps[-1]["tokens"] == summary["tokens"] == 20 * STEP
     validated = [line for line in lines(tmp_path) if "validation_loss" in line]
     assert [line["step"] for line in validated] == [10, 20]
     assert validated[-1]["validation"].keys() == {"a", "b"}
     assert steps[-1]["loss"] < steps[0]["loss"]
+    # Every target of this data stands for one byte.
+    assert all(line["bits_per_byte"] == pytest.approx(line["loss"] / math.log(2)) for line in steps)
+
+
+def test_the_ends_of_decays_are_validated_and_saved(tmp_path):
+    reports = Reports()
+    train(spec(tmp_path, schedule="wsd_s", decays_at=[6 * STEP + 1, 13 * STEP - 1]), reports)
+    assert [line["step"] for line in lines(tmp_path) if "validation_loss" in line] == [6, 13, 20]
+    assert [location[-2:] for location, _ in reports.checkpoints] == ["06", "13", "20"]
+    rates = [line["learning_rate"] for line in losses(tmp_path)]
+    assert rates[5] < rates[4] < rates[6]
+    assert rates[12] < rates[11] < rates[13]
 
 
 def test_without_a_directory_nothing_is_written(tmp_path, monkeypatch):
@@ -130,54 +115,106 @@ def test_without_a_directory_nothing_is_written(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_run_that_only_diverges_fails():
-    class Poisoned(Toy):
+def test_a_step_that_is_not_finite_is_left_out_counted_and_said(tmp_path, monkeypatch):
+    stumbling(monkeypatch, math.nan)
+    reports = Reports()
+    summary = train(spec(tmp_path, marked=[72], log_every_steps=10), reports)
+    bad = [line for line in losses(tmp_path) if "bad" in line]
+    assert [(line["step"], line["bad"], line["loss"], line["skipped"]) for line in bad] == [
+        (10, "not finite", None, True)
+    ]
+    assert summary["skipped_steps"] == 1
+    assert math.isfinite(summary["loss"])
+    assert [said for said in reports.said if "step 10" in said and "not finite" in said]
+
+
+def test_a_spike_is_left_out_counted_and_said_and_leaves_no_trace(tmp_path, monkeypatch):
+    for factor in (50.0, 70.0):
+        stumbling(monkeypatch, factor)
+        reports = Reports()
+        summary = train(spec(tmp_path / str(factor), marked=[72, 120], guard=GUARD), reports)
+        bad = [line for line in losses(tmp_path / str(factor)) if "bad" in line]
+        assert [line["step"] for line in bad] == [10, 16]
+        assert all(line["skipped"] and line["bad"].startswith("the loss is above ") for line in bad)
+        assert summary["skipped_steps"] == 2
+        assert [said for said in reports.said if "step 10" in said]
+    assert same_weights(*(final_weights(tmp_path / name) for name in ("50.0", "70.0")))
+
+
+def test_many_bad_steps_go_back_past_their_samples(tmp_path, monkeypatch):
+    stumbling(monkeypatch, math.nan)
+    reports = Reports()
+    changes = {"checkpoint_every_steps": 4, "guard": GUARD, "validate_every_steps": 6}
+    summary = train(spec(tmp_path, marked=range(80, 104), **changes), reports)
+    # Steps 11 to 13 are bad: noticed at step 15, back to step 8, whose next samples are those of step 16.
+    event = next(line for line in lines(tmp_path) if line.get("event") == "rollback")
+    assert (event["step"], event["rollbacks"], event["skipped_samples"]) == (9, 1, 7 * 8)
+    assert [said for said in reports.said if "back to step 8, past 56 samples" in said and "samples 80 to 103" in said]
+    assert (summary["rollbacks"], summary["skipped_samples"], summary["skipped_steps"]) == (1, 56, 0)
+    assert [line["step"] for line in losses(tmp_path)] == list(range(1, 21))
+    assert [line["step"] for line in lines(tmp_path) if "validation_loss" in line] == [6, 12, 18, 20]
+    # What comes after is what training on the same samples without any trouble would have been.
+    clean = Toy()
+    clean.batch = lambda ids: Toy.batch(clean, [i if i < 64 else i + 56 for i in ids])
+    same = spec(tmp_path / "clean", **changes)
+    train(replace(same, dataset_factory=lambda: clean), Reports())
+    assert same_weights(final_weights(tmp_path), final_weights(tmp_path / "clean"))
+
+
+def test_too_many_returns_end_the_run_with_a_diagnosis(tmp_path, monkeypatch):
+    stumbling(monkeypatch, math.nan)
+    with pytest.raises(DivergedError) as raised:
+        train(spec(tmp_path, marked=range(80, 1000), checkpoint_every_steps=4, guard=GUARD), Reports())
+    message = str(raised.value)
+    assert "after 2 returns to a checkpoint" in message
+    assert "toy: 3 bad steps in a row" in message
+    assert "learning rate 0.003): not finite" in message
+    assert len([line for line in lines(tmp_path) if "event" in line]) == 2
+
+
+def test_without_a_checkpoint_there_is_nothing_to_go_back_to(tmp_path):
+    run = spec(tmp_path, learning_rate=1e30, guard=GUARD, warmup_fraction=0, clip=0)
+    with pytest.raises(DivergedError, match=r"samples 8 to 31.*not finite.*no checkpoint to go back to"):
+        train(run, AloneReporter())
+
+
+def test_a_batch_without_targets_is_no_trouble():
+    class Empty(Toy):
         def batch(self, indices):
             return {**super().batch(indices), "labels": np.full((len(indices), LENGTH), IGNORED)}
 
-    run = spec(None, learning_rate=1e30, max_bad_steps=3, warmup_fraction=0, clip=0)
-    with pytest.raises(RuntimeError, match="not finite"):
-        train(run, AloneReporter())
-    empty = TrainingSpec(**{**run.__dict__, "training": spec(None).training, "dataset_factory": Poisoned})
-    assert train(empty, AloneReporter())["loss"] == 0.0
+    assert train(replace(spec(None), dataset_factory=Empty), AloneReporter())["loss"] == 0.0
 
 
-def test_validation_is_the_same_however_it_is_cut():
-    settings = spec(None).training
-    engine = TorchEngine(Transformer(PRESETS["tiny"], seed=2), settings, torch.device("cpu"))
-    sizes = np.arange(256, dtype=np.int32) % 3
-    whole = Validation(Toy(), 10, 16, sizes, Workers())(engine)
-    cut = Validation(Toy(), 10, 3, sizes, Workers())(engine)
-    assert whole["validation_bits_per_byte"] == pytest.approx(cut["validation_bits_per_byte"], rel=1e-6)
-    labels = Toy().batch(range(10))["labels"]
-    nats = whole["validation_loss"] * labels.size
-    assert whole["validation_bits_per_byte"] == pytest.approx(nats / np.log(2) / sizes[labels].sum(), rel=1e-6)
+class Rungs(Reports):
+    def __init__(self, rungs, ends):
+        super().__init__()
+        self.rungs, self.ends, self.reached = rungs, ends, []
+
+    def rung(self, figures):
+        self.reached.append(figures)
+        return len(self.reached) < self.ends
 
 
-def test_prefetch_keeps_the_order_and_raises_in_place():
-    def make(index):
-        if index == 3:
-            raise ValueError("three")
-        return index
-
-    with Prefetch(make, 0, 6) as items:
-        each = iter(items)
-        assert [next(each) for _ in range(3)] == [0, 1, 2]
-        with pytest.raises(ValueError, match="three"):
-            next(each)
+def test_rungs_are_validated_and_reported_after_a_return_too(monkeypatch, tmp_path):
+    stumbling(monkeypatch, math.nan)
+    reports = Rungs((6 * STEP, 12 * STEP, 16 * STEP), ends=3)
+    run = spec(tmp_path, marked=range(80, 104), checkpoint_every_steps=4, guard=GUARD, log_every_steps=20)
+    summary = train(run, reports)
+    assert [figures["tokens"] for figures in reports.reached] == [6 * STEP, 12 * STEP, 12 * STEP]
+    assert summary["steps"] == 12
+    assert all("validation_loss" in figures for figures in reports.reached)
 
 
-def test_prefetch_tells_how_long_nothing_was_ready():
-    def make(index):
-        time.sleep(0.05)
-        return index
-
-    with Prefetch(make, 0, 4) as items:
-        for _ in items:
-            pass
-    assert 0.15 < items.waited_seconds < 2
-    with Prefetch(lambda index: index, 0, 4, ahead=4) as items:
-        time.sleep(0.1)
-        for _ in items:
-            pass
-    assert items.waited_seconds < 0.05
+def test_phases_speed_and_time_left_are_told(tmp_path):
+    reports = Reports()
+    train(spec(tmp_path, checkpoint_every_steps=10, validate_every_steps=10), reports)
+    assert reports.phases[:5] == ["training", "validating", "training", "saving", "training"]
+    done = [(steps_done, steps, left) for new, steps_done, steps, left in reports.told if "loss" in new[-1]]
+    assert [each[0] for each in done] == [3, 6, 9, 10, 12, 15, 18, 20]
+    assert all(left >= 0 for _, _, left in done)
+    assert done[-1][1:] == (20, 0)
+    group = reports.told[0][0][-1]
+    assert group.keys() >= {"data_wait_share", "phase_seconds", "memory_bytes", "tokens_per_second", "skipped_steps"}
+    assert group["phase_seconds"].keys() == {"data", "workers", "forward_backward", "optimizer"}
+    assert "mfu" not in group

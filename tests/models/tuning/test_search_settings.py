@@ -65,6 +65,22 @@ def test_a_trial_is_the_target_but_for_what_is_searched_and_where_it_runs():
     assert (trial.schedule, trial.beta2) == (TRAINING.schedule, TRAINING.beta2)
 
 
+def test_a_trial_is_short_whatever_the_target_is():
+    target = {
+        **TRAINING.model_dump(),
+        "batch_ramp": [{"tokens": 5000, "tokens_per_step": 32}],
+        "schedule": "wsd_s",
+        "decays_at": [5000],
+        "offload": "optimizer",
+        "sequence_parallel": 2,
+        "samples": {"prompts": ["a"]},
+        "trackers": ["wandb"],
+    }
+    trial = trial_settings(TrainingSettings.model_validate(target), search(), {"learning_rate": 0.01}, 128)
+    assert (trial.schedule, trial.decays_at, trial.batch_ramp, trial.steps) == ("wsd", (), (), 2)
+    assert (trial.samples.prompts, trial.trackers, trial.guard.rollbacks) == ((), (), 0)
+
+
 @pytest.mark.parametrize(("exponent", "rate"), [(1.0, 0.0025), (0.5, 0.005), (0.0, 0.01)])
 def test_the_learning_rate_is_carried_over_by_width(exponent, rate):
     target = PRESETS["tiny"].model_copy(update={"hidden_size": 256})

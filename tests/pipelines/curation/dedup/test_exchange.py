@@ -29,15 +29,20 @@ def test_a_key_is_in_a_range_that_overlaps_its_own(key: int, slices: int, others
     assert two in overlapping(one, slices, others)
 
 
-def test_slices_that_lost_bytes_are_named(tmp_path: Path):
+def test_slices_that_lost_bytes_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = tmp_path / "file"
     exchange.write(str(path), [b"one", b"", b"three"])
     assert [exchange.read(str(path), number) for number in range(3)] == [b"one", b"", b"three"]
     whole = path.read_bytes()
-    for broken in (whole[:-1], whole[:-1] + b"?", whole[:20], b"", whole.replace(b"GW", b"XX")):
+    endless = whole[:48] + b"\xff" * 8 + whole[56:]
+    for broken in (whole[:-1], whole[:-1] + b"?", whole[:20], b"", whole.replace(b"GW", b"XX"), endless):
         path.write_bytes(broken)
         with pytest.raises(DamagedError, match=str(path)):
             exchange.read(str(path), 2)
+    path.write_bytes(whole)
+    with monkeypatch.context() as patched:
+        patched.setattr(exchange, "_PIECE", 2)
+        assert [exchange.read(str(path), number) for number in range(3)] == [b"one", b"", b"three"]
     with pytest.raises(FileNotFoundError, match="nothing"):
         exchange.read(str(tmp_path / "nothing"), 0)
 

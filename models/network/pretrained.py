@@ -1,0 +1,40 @@
+"""Networks from Hugging Face directories. The state dict needs no translation: it has Hugging Face's names."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from torch import Tensor
+
+from models.network import shards
+from models.network.configuration import read_config
+from models.network.directory import reading
+from models.network.settings import ModelSettings
+
+
+def import_model(directory: str) -> tuple[ModelSettings, dict[str, Tensor]]:
+    """Shape and weights of a directory that a class of `layouts.LAYOUTS` loads, in the weights' own precision.
+
+    Args:
+        directory: a path or URI; safetensors in one file or several.
+
+    Raises:
+        ValueError: another architecture, or a feature that this network has not, named with the file and key; or
+            weights of another shape.
+        FileNotFoundError: config.json or the weights are not there.
+    """
+    with reading(directory) as root:
+        settings = _settings(root, directory)
+        return settings, shards.read(root, settings, directory.rstrip("/"))
+
+
+def import_settings(directory: str) -> ModelSettings:
+    """The shape alone; errors as in `import_model`."""
+    with reading(directory) as root:
+        return _settings(root, directory)
+
+
+def _settings(root: Path, directory: str) -> ModelSettings:
+    written = json.loads((root / "config.json").read_text(encoding="utf-8"))
+    return read_config(written, f"{directory.rstrip('/')}/config.json")
