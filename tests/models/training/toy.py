@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from models.network import PRESETS
+from models.training.conversion import checkpoint_in, weights
 from models.training.engine import TorchEngine
 from models.training.reporter import AloneReporter
 from models.training.settings import TrainingSettings
@@ -112,9 +113,9 @@ def lines(directory, name="metrics.jsonl"):
 
 
 def final_weights(directory):
-    from safetensors.torch import load_file
-
-    return load_file(Path(directory, "final/model.safetensors"))
+    checkpoint = checkpoint_in(str(directory))
+    assert checkpoint is not None
+    return weights(checkpoint)
 
 
 def same_weights(one, other):
