@@ -28,6 +28,8 @@ from models.training.workers import Workers
 FORMAT_VERSION = 2
 MARKER = "COMMITTED"
 _NAME = re.compile(r"step-(\d+)")
+_PART = ".part-"
+"""Names of directories below a local root that a worker fills."""
 _PARTS_SECONDS = 3600.0
 """So long rank 0 waits for the other workers' parts."""
 
@@ -117,6 +119,7 @@ class Checkpoints:
         self._location, self._step = "", -1
         self._landed: list[str] = []
         self._failed: list[str] = []
+        self._problem: str | None = None
 
     def committed(self) -> list[tuple[str, Meta]]:
         """(location, meta) of all complete checkpoints, oldest first."""
@@ -140,8 +143,10 @@ class Checkpoints:
     def remove_incomplete(self) -> None:
         """Remove what crashes left; only while nobody writes."""
         complete = {location for location, _ in self.committed()}
-        for name in self._names():
-            if f"{self.root}/{name}" not in complete:
+        fs, path = open_location(self.root)
+        for info in fs.get_file_info(pafs.FileSelector(path, allow_not_found=True)):
+            name = info.base_name
+            if name.startswith(_PART) or (_NAME.fullmatch(name) and f"{self.root}/{name}" not in complete):
                 remove(f"{self.root}/{name}")
 
     def save(self, meta: Meta, write: Callable[[str], None]) -> None:
@@ -154,7 +159,7 @@ class Checkpoints:
             write: writes this worker's files into the local directory it is given.
         """
         self.wait()
-        self._location, self._step = f"{self.root}/step-{meta.step:08d}", meta.step
+        self._location, self._step, self._problem = f"{self.root}/step-{meta.step:08d}", meta.step, None
         files, path = open_location(self._location)
         if self.workers.first:
             remove(self._location)
@@ -162,13 +167,13 @@ class Checkpoints:
         self.workers.barrier()
         # Below the root a part lands by renaming its files.
         above = os.path.dirname(path) if isinstance(files, pafs.LocalFileSystem) else None
-        local = Path(tempfile.mkdtemp(prefix=f".part-{self.workers.rank}-", dir=above))
+        local = Path(tempfile.mkdtemp(prefix=f"{_PART}{self.workers.rank}-", dir=above))
         try:
             write(str(local))
         except (OSError, RuntimeError) as error:
             # Of a full disk torch says RuntimeError. The other workers, and rank 0's thread, learn it from a file.
             shutil.rmtree(local, ignore_errors=True)
-            self._failed.append(f"checkpoint of step {meta.step} was not written: {error}")
+            self._fail(error)
             with contextlib.suppress(OSError):
                 write_file(f"{self._location}/{failure_name(self.workers.rank)}", str(error).encode())
             return
@@ -189,8 +194,12 @@ class Checkpoints:
         if self._upload.error is None:
             self._landed.append(self._location)
         else:
-            self._failed.append(f"checkpoint of step {self._step} was not written: {self._upload.error}")
+            self._fail(self._upload.error)
         self._upload = None
+
+    def _fail(self, error: Exception) -> None:
+        self._problem = f"checkpoint of step {self._step} was not written: {error}"
+        self._failed.append(self._problem)
 
     def landed(self) -> list[str]:
         """Locations committed since the last call; rank 0 knows, others answer with nothing. Never waits."""
@@ -208,13 +217,13 @@ class Checkpoints:
         """Until the save that goes on is committed or has failed; called by all workers.
 
         Raises:
-            RuntimeError: `required`, and it failed; on all workers.
+            RuntimeError: `required`, and the newest save failed; on all workers.
         """
         if self._upload is not None:
             self._upload.join()
             self._settle()
         if required:
-            problem = self.workers.from_first(self._failed[-1] if self.workers.first and self._failed else None)
+            problem = self.workers.from_first(self._problem)
             if problem is not None:
                 raise RuntimeError(problem)
 
