@@ -50,7 +50,7 @@ def load(schema: type[R], path: str | os.PathLike[str], overrides: Sequence[str]
 
 def dump(recipe: BaseModel) -> str:
     """The resolved recipe as YAML: reading it again gives the same recipe."""
-    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=110)
+    return yaml.safe_dump(recipe.model_dump(mode="json", by_alias=True), sort_keys=False, allow_unicode=True, width=110)
 
 
 def _read(path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:

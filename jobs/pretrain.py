@@ -5,14 +5,16 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from jobs import job
 from jobs.job import InputError, Job, Outcome, Plan, Recipe, main
 from jobs.progress import Progress
 from models.network import ModelSettings, expand
+from models.network.layouts import layout_of
 from models.training.pretraining import ObjectiveSettings, PretrainingData
 from models.training.settings import TrainingSettings
+from models.training.start import Start, continued
 from pipelines import storage
 from pipelines.storage import Location
 from pipelines.tokens import MixtureSettings, Packing, TokenStore
@@ -37,16 +39,31 @@ class PretrainRecipe(Recipe, extra="forbid", frozen=True):
         default=True, description="read all files of the store and compare checksums first: about a second a gigabyte"
     )
     training: TrainingSettings = Field(description="budget, batch, optimizer, schedule, engine, workers")
-    initial_weights: Location | None = Field(
-        default=None, description="a Hugging Face directory to go on from (new optimizer, new data order); none: fresh"
+    start: Location | None = Field(
+        default=None,
+        alias="from",
+        description="trained weights to go on from, with a new optimizer and data order: a Hugging Face directory, or "
+        "another run's directory or checkpoint; `model` may then be left out, or say how positions are extended",
     )
     title: str = Field(default="groundwork base model", description="heads the model card")
     description: str = Field(default="", description="the model card's first paragraph")
 
-    @field_validator("model", mode="before")
+    @model_validator(mode="before")
     @classmethod
-    def _preset(cls, value: Any) -> Any:
-        return expand(value)
+    def _shape(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        model = expand(values.get("model"))
+        if values.get("from") is not None and isinstance(model, dict | None):
+            try:
+                start = Start.of(storage.resolve(str(values["from"])))
+            except (FileNotFoundError, ValueError) as error:
+                raise ValueError(f"from: {error}") from None
+            try:
+                model = continued(start.settings, model or {}).model_dump()
+            except ValueError as error:
+                raise ValueError(f"model: {error}") from None
+        return values if model is None else {**values, "model": model}
 
     @model_validator(mode="after")
     def _fits_together(self) -> PretrainRecipe:
@@ -55,6 +72,7 @@ class PretrainRecipe(Recipe, extra="forbid", frozen=True):
                 f"objective {self.objective.name!r} trains an {self.objective.architecture}, the model's architecture "
                 f"is {self.model.architecture!r}"
             )
+        layout_of(self.model)
         if self.training.sequence_length > self.model.maximum_positions:
             raise ValueError(
                 f"training.sequence_length {self.training.sequence_length} is more than model.maximum_positions "
@@ -85,9 +103,8 @@ class Pretrain(Job[PretrainRecipe]):
     def inputs(self, recipe: PretrainRecipe) -> dict[str, str]:
         """The token store by its manifest, and the weights it starts from."""
         inputs = {"tokens": job.require(storage.join(recipe.tokens, "manifest.json"), "jobs.tokenize")}
-        if recipe.initial_weights is not None:
-            weights = storage.join(recipe.initial_weights, "model.safetensors")
-            inputs["initial_weights"] = job.require(weights, "jobs.pretrain, or whoever trained it")
+        if recipe.start is not None:
+            inputs["from"] = _weights_fingerprint(Start.of(recipe.start))
         return inputs
 
     def plan(self, recipe: PretrainRecipe) -> Plan:
@@ -95,7 +112,7 @@ class Pretrain(Job[PretrainRecipe]):
         self.inputs(recipe)
         store = checked_store(recipe)
         training, model = recipe.training, recipe.model
-        samples = training.steps * training.sequences_per_step
+        samples = training.samples_drawn
         try:
             data = recipe.data("train").samples()
             data.check(samples)
@@ -129,7 +146,7 @@ class Pretrain(Job[PretrainRecipe]):
         store = checked_store(recipe)
         training = recipe.training
         try:
-            data, wanted = recipe.data("train").samples(), training.steps * training.sequences_per_step
+            data, wanted = recipe.data("train").samples(), training.samples_drawn
             data.check(wanted)
             if recipe.verify_tokens:
                 store.verify()
@@ -141,7 +158,7 @@ class Pretrain(Job[PretrainRecipe]):
         progress = Progress(recipe.name, training.steps, "steps")
         result = fit(
             model=recipe.model,
-            initial_weights=recipe.initial_weights,
+            initial_weights=recipe.start,
             training=training,
             dataset_factory=recipe.data("train"),
             validation_factory=recipe.data("validation"),
@@ -200,7 +217,7 @@ class Pretrain(Job[PretrainRecipe]):
             f"{store.manifest['corpus']}…:\n\n"
             + "\n".join(f"- `{name}`: {each['tokens']:,} tokens" for name, each in sources.items()),
         )
-        plan = recipe.data("train").samples().plan(training.steps * training.sequences_per_step)
+        plan = recipe.data("train").samples().plan(training.samples_drawn)
         lineage = {
             "job": self.name,
             "recipe": recipe.model_dump(mode="json"),
@@ -233,7 +250,33 @@ def checked_store(recipe: PretrainRecipe) -> TokenStore:
             f"{recipe.tokens}: has {store.vocabulary_size:,} token ids, model.vocabulary_size is "
             f"{recipe.model.vocabulary_size:,}; set model.vocabulary_size={store.vocabulary_size}"
         )
+    if recipe.start is not None:
+        _check_tokenizer(store, Start.of(recipe.start))
     return store
+
+
+def _check_tokenizer(store: TokenStore, start: Start) -> None:
+    """Raise InputError unless the weights were trained on the store's token ids."""
+    own = storage.join(store.location, "tokenizer", "tokenizer.json")
+    theirs = start.tokenizer
+    if start.kind == "checkpoint":
+        theirs = storage.join(start.tokenizer, "tokenizer", "tokenizer.json")
+    if not storage.exists(theirs):
+        raise InputError(f"{theirs}: not there, so {own} cannot be held against it")
+    if storage.file_fingerprint(own) != storage.file_fingerprint(theirs):
+        raise InputError(
+            f"{own} is another tokenizer than {theirs}: the weights know other token ids; make the store with "
+            f"tokenizer.file: {theirs}"
+        )
+
+
+def _weights_fingerprint(start: Start) -> str:
+    if start.kind == "checkpoint":
+        return storage.file_fingerprint(storage.join(start.location, "meta.json"))
+    files = [path for path in storage.expand(start.location) if path.endswith(".safetensors")]
+    if not files:
+        raise InputError(f"{start.location}: no .safetensors file; expected a model in Hugging Face format")
+    return storage.fingerprint([storage.file_fingerprint(path) for path in files])
 
 
 JOB = Pretrain()

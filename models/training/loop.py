@@ -50,18 +50,14 @@ def train(spec: TrainingSpec, reporter: Reporter) -> dict[str, Any]:
 
 
 def build_network(spec: TrainingSpec) -> Transformer:
-    """The network with fresh weights from the seed, or those of the Hugging Face directory."""
+    """The network with fresh weights from the seed, or those that it starts from."""
     from models.network import Transformer
 
     network = Transformer(spec.model, seed=spec.seed)
     if spec.initial_weights is not None:
-        from models.network import import_model
+        from models.training.start import Start
 
-        _, weights = import_model(spec.initial_weights)
-        missing = network.load_state_dict(weights, strict=False)
-        lost = [name for name in missing.missing_keys if not (name == "lm_head.weight" and spec.model.tied_embeddings)]
-        if lost or missing.unexpected_keys:
-            raise ValueError(f"{spec.initial_weights}: missing {lost}, unknown {missing.unexpected_keys}")
+        network.load_state_dict(Start.of(spec.initial_weights).weights(spec.model), strict=False)
     return network
 
 

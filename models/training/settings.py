@@ -183,11 +183,11 @@ class TrainingSettings(BaseModel, extra="forbid", frozen=True):
         return max(1, self.workers // self.sequence_parallel)
 
     @property
-    def sequences_per_step(self) -> int:
-        """Sequences in a global batch, after the ramp."""
-        return self.tokens_per_step // self.sequence_length
-
-    @property
     def steps(self) -> int:
         """Optimizer steps of the whole budget."""
         return Steps.of(self).total
+
+    @property
+    def samples_drawn(self) -> int:
+        """Sequences of the whole budget."""
+        return Steps.of(self).samples
