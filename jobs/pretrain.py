@@ -251,13 +251,13 @@ def checked_store(recipe: PretrainRecipe) -> TokenStore:
             f"{recipe.model.vocabulary_size:,}; set model.vocabulary_size={store.vocabulary_size}"
         )
     if recipe.start is not None:
-        _check_tokenizer(store, Start.of(recipe.start))
+        check_tokenizer(store.location, Start.of(recipe.start))
     return store
 
 
-def _check_tokenizer(store: TokenStore, start: Start) -> None:
-    """Raise InputError unless the weights were trained on the store's token ids."""
-    own = storage.join(store.location, "tokenizer", "tokenizer.json")
+def check_tokenizer(tokens: str, start: Start) -> None:
+    """Raise InputError unless the weights were trained on the token ids of this store."""
+    own = storage.join(tokens, "tokenizer", "tokenizer.json")
     theirs = start.tokenizer
     if start.kind == "checkpoint":
         theirs = storage.join(start.tokenizer, "tokenizer", "tokenizer.json")

@@ -1,18 +1,19 @@
 """Run by the tests in processes of their own: DeepSpeed keeps global state.
 
-engines_worker.py equality OUT             all ZeRO stages at world 1 beside the torch engine
-engines_worker.py world OUT RANK WORLD INIT  ZeRO 1 at some world size, uneven targets
+engines_worker.py OUT RANK WORLD INIT CASE...     a case is a name of CASES; rank 0 writes what became of each
 """
 
 import json
+import math
 import os
 import sys
+import tempfile
 
 import numpy as np
 import torch
 import torch.distributed as dist
 
-from models.network import PRESETS, Transformer
+from models.network import ModelSettings, Transformer
 from models.training.batch import BatchPlan
 from models.training.data import IGNORED
 from models.training.deepspeed_engine import DeepSpeedEngine
@@ -20,77 +21,137 @@ from models.training.engine import TorchEngine
 from models.training.settings import TrainingSettings
 from models.training.workers import Workers
 
-LENGTH, SEQUENCES, STEPS = 32, 8, 10
+LENGTH, SEQUENCES, STEPS, HALF = 32, 8, 20, 5
+RATE = 3e-3
+SHAPE = ModelSettings(
+    vocabulary_size=256, hidden_size=32, layers=2, heads=4, kv_heads=2, feed_forward_size=72, tied_embeddings=False
+)
+
+ZERO = {f"zero{stage}": {"zero_stage": stage} for stage in range(4)}
+MUON = {"optimizer": "muon"}
+CASES = {
+    "torch": {"engine": "torch"},
+    "torch-muon": {"engine": "torch"} | MUON,
+    "torch-accumulated": {"engine": "torch", "micro_batch": 2},
+    "torch-checkpointed": {"engine": "torch", "checkpoint_activations": True},
+    "torch-compiled": {"engine": "torch", "compile": "on"},
+    "torch-bf16": {"engine": "torch", "precision": "bf16"},
+    "torch-bf16-muon": {"engine": "torch", "precision": "bf16"} | MUON,
+    **ZERO,
+    **{f"{name}-muon": case | MUON for name, case in ZERO.items()},
+    **{f"{name}-accumulated": case | {"micro_batch": 2} for name, case in ZERO.items()},
+    **{f"{name}-accumulated-muon": case | {"micro_batch": 2} | MUON for name, case in ZERO.items()},
+    **{f"{name}-checkpointed": case | {"checkpoint_activations": True} for name, case in ZERO.items()},
+    **{f"{name}-offload": case | {"offload": "optimizer"} for name, case in ZERO.items() if name != "zero0"},
+    **{
+        f"{name}-offload-muon": case | {"offload": "optimizer", "micro_batch": 2} | MUON
+        for name, case in ZERO.items()
+        if name != "zero0"
+    },
+    "zero3-offload-all": {"zero_stage": 3, "offload": "all", "micro_batch": 2},
+    "zero3-offload-all-muon": {"zero_stage": 3, "offload": "all"} | MUON,
+    **{f"{name}-ulysses": case | {"sequence_parallel": 2, "micro_batch": 4} for name, case in ZERO.items()},
+    **{f"{name}-bf16": case | {"precision": "bf16", "micro_batch": 4} for name, case in ZERO.items()},
+    **{f"{name}-bf16-muon": case | {"precision": "bf16"} | MUON for name, case in ZERO.items()},
+}
 
 
 def batch(ids):
-    """Predictable tokens; each sample has another number of targets."""
+    """Predictable tokens; each sample has another number of targets, and every other one has two documents."""
     out = {"input_ids": [], "labels": [], "documents": []}
     for index in ids:
         tokens = np.random.default_rng(index).integers(0, 256, LENGTH + 1)
         tokens[1::2] = (tokens[:-1:2] * 3 + 1) % 256
         labels = tokens[1:].copy()
         labels[: (index * 7) % LENGTH] = IGNORED
-        for key, value in zip(out, (tokens[:-1], labels, np.zeros(LENGTH, np.int64)), strict=True):
+        documents = np.arange(LENGTH) // (LENGTH // 2 + 2) if index % 2 else np.zeros(LENGTH, np.int64)
+        for key, value in zip(out, (tokens[:-1], labels, documents), strict=True):
             out[key].append(value)
     return {key: np.stack(value) for key, value in out.items()}
 
 
-def settings(stage):
-    return TrainingSettings(
-        tokens=LENGTH * SEQUENCES * STEPS,
-        tokens_per_step=LENGTH * SEQUENCES,
-        sequence_length=LENGTH,
-        micro_batch=2,
-        zero_stage=stage,
-        clip=0.5,
-    )
+def settings(case, world):
+    tokens = LENGTH * SEQUENCES
+    # The first steps take half the batch: another number of micro batches.
+    ramp = ({"tokens": HALF * tokens // 2, "tokens_per_step": tokens // 2},)
+    values = {"tokens_per_step": tokens, "sequence_length": LENGTH, "micro_batch": 8, "batch_ramp": ramp, "clip": 0.5}
+    return TrainingSettings.model_validate(values | {"tokens": STEPS * tokens, "workers": world} | CASES[case])
 
 
-def run(engine, plan, workers):
-    losses, norms = [], []
-    for step in range(STEPS):
-        batches = [batch(ids) for ids in plan.micro_batches(step, workers.rank)]
-        count = torch.tensor([float(sum((b["labels"] != IGNORED).sum() for b in batches))])
+class Run:
+    """A case, step by step."""
+
+    def __init__(self, case, workers):
+        self.settings, self.workers = settings(case, workers.world), workers
+        self.plan = BatchPlan.of(self.settings, workers.world)
+        self.first = True
+
+    def build(self):
+        network = Transformer(SHAPE, seed=3)
+        if self.settings.engine == "torch":
+            return TorchEngine(network, self.settings, self.workers.device)
+        return DeepSpeedEngine(network, self.settings, self.workers.device, self.plan)
+
+    def step(self, engine, step, factor=1.0, bad=None):
+        """The loss and the norm of a step; this worker's part of the loss times a factor."""
+        workers, last = self.workers, self.plan.accumulation(step)
+        batches = [batch(ids) for ids in self.plan.micro_batches(step, workers.rank)]
+        count = torch.zeros(1, device=workers.device)
+        if workers.rank % self.settings.sequence_parallel == 0:
+            count += sum(int((b["labels"] != IGNORED).sum()) for b in batches)
         count = workers.sum(count)
-        loss = sum(engine.forward_backward(b, 1 / count[0], i == len(batches)) for i, b in enumerate(batches, 1))
-        outcome = engine.step(3e-3)
-        losses.append(float(workers.sum(loss.reshape(1))) / float(count))
-        norms.append(float(outcome.gradient_norm))
-    return {"losses": losses, "norms": norms}
+        loss = sum(engine.forward_backward(b, factor / count[0], i == last) for i, b in enumerate(batches, 1))
+        outcome = engine.step(RATE, None if bad is None else torch.tensor(bad, device=workers.device))
+        return float(workers.sum(loss.reshape(1)) / count), float(outcome.gradient_norm), bool(outcome.applied)
 
 
-def guard(engine, plan):
-    """A step with a poisoned gradient leaves the weights as they were."""
-    before = engine.state_dict()
-    batches = [batch(ids) for ids in plan.micro_batches(0, 0)]
-    for i, b in enumerate(batches, 1):
-        engine.forward_backward(b, torch.tensor(float("nan")), i == len(batches))
-    poisoned = engine.step(3e-3)
-    same = all(torch.equal(value, engine.state_dict()[name]) for name, value in before.items())
-    for i, b in enumerate(batches, 1):
-        engine.forward_backward(b, torch.tensor(1e-3), i == len(batches))
-    return {"skipped": not poisoned.applied, "same": same, "goes_on": bool(engine.step(3e-3).applied)}
+def straight(run):
+    """Losses, norms and the last weights of a run."""
+    engine = run.build()
+    steps = [run.step(engine, step) for step in range(STEPS)]
+    assert all(applied for _, _, applied in steps)
+    evaluated = run.workers.sum(engine.evaluate(batch(range(8))).double().reshape(1))
+    return [loss for loss, _, _ in steps], [norm for _, norm, _ in steps], float(evaluated), engine.state_dict()
+
+
+def interrupted(run, until):
+    """The same, from a checkpoint on, and with two steps that are left out on the way."""
+    engine, losses = run.build(), []
+    for step in range(3):
+        losses.append(run.step(engine, step)[0])
+    # What is not finite is one worker's alone.
+    poison = math.nan if run.workers.rank == run.workers.world - 1 else 1.0
+    skipped = [not run.step(engine, 3, poison)[2], not run.step(engine, 4, bad=True)[2]]
+    losses += [run.step(engine, step, bad=False)[0] for step in range(3, HALF + 1)]
+    with tempfile.TemporaryDirectory() as directory:
+        where = run.workers.from_first(directory)
+        engine.save(where)
+        run.workers.barrier()
+        engine = run.build()
+        engine.load(where)
+        run.workers.barrier()
+    losses += [run.step(engine, step)[0] for step in range(HALF + 1, until)]
+    return losses, skipped, engine.state_dict()
 
 
 def main():
     torch.set_num_threads(1)
-    mode, out = sys.argv[1:3]
-    rank, world = (int(word) for word in (sys.argv[3:5] or (0, 1)))
-    init = sys.argv[5] if len(sys.argv) > 5 else f"file://{out}.init"
-    dist.init_process_group("gloo", init_method=init, rank=rank, world_size=world)
+    out, rank, world, init = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+    gpu = torch.cuda.is_available()
+    device = torch.device("cuda", rank) if gpu else torch.device("cpu")
+    dist.init_process_group("nccl" if gpu else "gloo", init_method=init, rank=rank, world_size=world)
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world)}
-    cpu, network = torch.device("cpu"), lambda: Transformer(PRESETS["tiny"], seed=3)
-    plan, workers = BatchPlan.of(settings(0), world), Workers(rank, world)
     results = {}
-    if mode == "equality":
-        results["torch"] = run(TorchEngine(network(), settings(0), cpu), plan, workers)
-        for stage in (0, 1, 2, 3):
-            engine = DeepSpeedEngine(network(), settings(stage), cpu, plan)
-            results[f"zero{stage}"] = run(engine, plan, workers)
-            results[f"guard{stage}"] = guard(engine, plan)
-    else:
-        results = run(DeepSpeedEngine(network(), settings(1), cpu, plan), plan, workers)
+    for name in sys.argv[5:]:
+        case, _, how = name.partition(":")
+        run = Run(case, Workers(rank, world, device))
+        losses, norms, evaluated, weights = straight(run)
+        results[case] = {"losses": losses, "norms": norms, "evaluated": evaluated}
+        results[case]["weights"] = float(sum(value.double().square().sum() for value in weights.values()))
+        if how == "interrupted":
+            again, skipped, then = interrupted(run, STEPS)
+            same = all(torch.equal(value, then[key]) for key, value in weights.items())
+            results[case] |= {"again": again, "skipped": skipped, "same": same}
     if rank == 0:
         with open(out, "w") as file:
             json.dump(results, file)
