@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pipelines.curation.dedup.components import Edges
 from pipelines.curation.dedup.exchange import Rows
 from pipelines.curation.dedup.minhash import SKETCH_WORDS
+from pipelines.curation.dedup.sorting import sort_rows
 
 COMPARED = 4096
 
@@ -35,11 +36,8 @@ class Bucketed(NamedTuple):
 
 
 def exact_edges(rows: Rows) -> Bucketed:
-    """Edges between documents with the same 128-bit key. Rows: half of the key, node, other half; they are overwritten.
-
-    Args:
-        rows: as `sort_rows` orders them.
-    """
+    """Edges between documents with the same 128-bit key. Rows: half of the key, node, other half; overwritten."""
+    sort_rows(rows)
     return _bucketed(rows, *stars(rows, True, _room(rows)))
 
 
@@ -47,10 +45,11 @@ def near_edges(rows: Rows, verify: float | None, sketched: int) -> Bucketed:
     """Edges between documents that share a band.
 
     Args:
-        rows: key, node, and with `verify` the sketch, as `sort_rows` orders them; they are overwritten.
+        rows: key, node, and with `verify` the sketch; overwritten.
         verify: the least estimated similarity.
         sketched: how many minima a sketch holds.
     """
+    sort_rows(rows)
     if verify is None:
         return _bucketed(rows, *stars(rows, False, _room(rows)))
     # An estimate of at least `verify` is that many minima agreeing, by chance or not; see minhash.similarity.
@@ -65,16 +64,6 @@ def _room(rows: Rows) -> Edges:
 
 def _bucketed(rows: Rows, edges: int, buckets: int, largest: int) -> Bucketed:
     return Bucketed(_room(rows)[:edges], buckets, largest)
-
-
-def repeated(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """Rows whose key another row has too."""
-    if len(keys) < 2:
-        return np.zeros(0, np.int64)
-    order = np.argsort(keys)
-    ordered = keys[order]
-    same = ordered[1:] == ordered[:-1]
-    return order[np.concatenate([same, [False]]) | np.concatenate([[False], same])]
 
 
 def beginnings(*columns: NDArray[np.integer]) -> NDArray[np.bool_]:

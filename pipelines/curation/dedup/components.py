@@ -19,7 +19,7 @@ from pipelines.curation.signals.scan import mix
 Edges = NDArray[np.uint64]
 
 EDGES_A_TASK = 16_000_000
-"""More edges than this are shared out: half a gigabyte."""
+"""More edges than this are shared out: both ways they are as many as `exchange.MOST_ROWS`."""
 
 
 def forest(edges: Edges) -> Edges:

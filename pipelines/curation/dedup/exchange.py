@@ -139,7 +139,7 @@ def overlapping(number: int, slices: int, others: int) -> range:
 
 
 MOST_ROWS = 32_000_000
-"""Of two numbers: no task holds more, half a gigabyte, and twice that beside it while it works."""
+"""Of two numbers: half a gigabyte, the most that a task is given. While it works it holds up to three times that."""
 
 
 @dataclass(frozen=True)
@@ -154,13 +154,13 @@ class Scale:
 
     @staticmethod
     def of(documents: int) -> Scale:
-        """By the square root: 10^6 documents give 16 groups, 10^10 give 5,000 (and 4,400 slices at 14 rows each)."""
+        """By the square root: 10^6 documents give 16 groups, 10^10 give 5,000 (and 4,375 slices at 14 rows each)."""
         return Scale(
             documents=min(max(documents // 64, 1 << 16), 2_000_000), rows=min(max(documents // 4, 1 << 21), MOST_ROWS)
         )
 
     def group(self, numbers: int) -> int:
-        """How many documents are a group, whose rows are of so many numbers together."""
+        """How many documents are a group at most, where the rows of one are so many numbers together."""
         return max(1, min(self.documents, 2 * MOST_ROWS // max(1, numbers)))
 
     def slices(self, rows: int, width: int) -> int:

@@ -14,7 +14,7 @@ from pipelines.curation.dedup.examples import with_texts
 from pipelines.curation.dedup.tasks import Passes, Report
 
 HERE = 200_000
-"""Up to so many documents are compared in this process: below half a gigabyte, and sooner than Ray's tasks begin."""
+"""Up to so many documents are compared in this process: a quarter of a gigabyte, and sooner than Ray's tasks begin."""
 
 
 def compare(c: Comparison, report: Report = lambda note: None, edges_a_task: int = EDGES_A_TASK) -> dict[str, Any]:

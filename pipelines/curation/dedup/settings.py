@@ -69,7 +69,9 @@ class NearDuplicates(BaseModel, extra="forbid", frozen=True):
 class Preference(BaseModel, extra="forbid", frozen=True):
     """By what the copy that stays is chosen."""
 
-    by: str = Field(description="length (of the text, in bytes), date, or a signal or score that is measured")
+    by: str = Field(
+        description="length (of the text, in bytes), date (by its digits), or a signal or score that is measured"
+    )
     first: Literal["high", "low"] = Field(
         default="high", description="high: the longest, latest, best; low: the other end"
     )

@@ -16,8 +16,20 @@ _FEW = 32
 
 def sort_rows(rows: NDArray[np.uint64]) -> None:
     """Sort uint64 [n, w] in place by key, then by what is behind the node from the last column on, then by node."""
-    width = rows.shape[1]
-    _sort(rows, np.array([0, *range(width - 1, 1, -1), 1]))
+    columns = np.array([0, *range(rows.shape[1] - 1, 1, -1), 1])
+    if not _sorted(rows, columns):
+        _sort(rows, columns)
+
+
+@njit("boolean(uint64[:, ::1], int64[::1])", cache=True, nogil=True)
+def _sorted(rows: NDArray[np.uint64], columns: NDArray[np.int64]) -> bool:
+    for i in range(1, len(rows)):
+        for column in columns:
+            if rows[i - 1, column] != rows[i, column]:
+                if rows[i - 1, column] > rows[i, column]:
+                    return False
+                break
+    return True
 
 
 @njit("void(uint64[:, ::1], int64, int64, int64[::1], int64, uint64[::1])", cache=True, nogil=True)

@@ -21,7 +21,7 @@ class LineScale:
 
     @staticmethod
     def of(segments: int) -> LineScale:
-        """By the square root; no task holds more than 8 million segments or rows: about a gigabyte."""
+        """By the square root; no task has more than 8 million segments or rows: 1.4 GB with two preferences."""
         most = min(max(segments // 64, 1 << 20), 8_000_000)
         return LineScale(most, most)
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pipelines import storage
 from pipelines.curation.decisions import texts_at
 from pipelines.curation.dedup import exchange
-from pipelines.curation.dedup.buckets import beginnings, repeated
+from pipelines.curation.dedup.buckets import beginnings
 from pipelines.curation.dedup.exchange import Rows
 from pipelines.curation.dedup.lines import stored
 from pipelines.curation.dedup.lines.comparison import LineComparison
@@ -110,6 +110,16 @@ def bucket(number: int, c: LineComparison) -> None:
     ]
     figures = {"distinct": len(begins), "shared": int((documents > 1).sum()), "boilerplate": int(boilerplate.sum())}
     storage.write_json(c.file("bucketed", number), figures | {"most": most})
+
+
+def repeated(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Rows whose key another row has too."""
+    if len(keys) < 2:
+        return np.zeros(0, np.int64)
+    order = np.argsort(keys)
+    ordered = keys[order]
+    same = ordered[1:] == ordered[:-1]
+    return order[np.concatenate([same, [False]]) | np.concatenate([[False], same])]
 
 
 def cut(number: int, shown: list[dict[str, Any]], c: LineComparison) -> None:
