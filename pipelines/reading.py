@@ -82,6 +82,7 @@ class StoredFile:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._file.close()
+        self._data = b""
 
     def at(self, place: int, count: int) -> bytes:
         """The bytes [place, place + count), fewer only at the end."""

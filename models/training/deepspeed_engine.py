@@ -11,8 +11,10 @@ import warnings
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
+from models.network.sequence_parallel import SequenceGroup, share_sequences
 from models.network.transformer import Transformer
 from models.training.batch import BatchPlan
 from models.training.engine import Batch, LossModule, StepOutcome, memory_watched, named_weights, prepare, to_device
@@ -24,40 +26,54 @@ _LARGEST_BUCKET = 200_015_872
 _BUCKET_MULTIPLE = 1 << 16
 
 
-def deepspeed_config(settings: TrainingSettings, plan: BatchPlan, parameters: int) -> dict[str, Any]:
+def deepspeed_config(settings: TrainingSettings, world: int, parameters: int) -> dict[str, Any]:
     """DeepSpeed's settings for a run.
 
     Args:
         settings: ours; `settings.deepspeed` is merged last.
-        plan: the batch plan of this world size.
+        world: number of workers.
         parameters: of the network: communication buffers need not be larger.
     """
-    stage = settings.zero_stage
+    stage, gpu = settings.zero_stage, torch.cuda.is_available()
     zero: dict[str, Any] = {"stage": stage}
     if stage:
         # DeepSpeed wants an even number for each worker's part.
         bucket = min(_LARGEST_BUCKET, -(-parameters // _BUCKET_MULTIPLE) * _BUCKET_MULTIPLE)
-        zero |= {"reduce_bucket_size": bucket, "contiguous_gradients": True, "overlap_comm": torch.cuda.is_available()}
+        zero |= {"reduce_bucket_size": bucket, "contiguous_gradients": True, "overlap_comm": gpu and world > 1}
         if stage < 3:
             zero["allgather_bucket_size"] = bucket
+        elif settings.optimizer == "muon":
+            # Matrices are put together from one vector a worker.
+            zero["sub_group_size"] = 10**15
     if settings.offload != "none":
-        zero["offload_optimizer"] = {"device": "cpu", "pin_memory": torch.cuda.is_available()}
+        zero["offload_optimizer"] = {"device": "cpu", "pin_memory": gpu}
     if settings.offload == "all":
-        zero["offload_param"] = {"device": "cpu", "pin_memory": torch.cuda.is_available()}
+        zero["offload_param"] = {"device": "cpu", "pin_memory": gpu}
     # The numbers of sequences are ours (`BatchPlan`); DeepSpeed only wants them to agree.
     config: dict[str, Any] = {
-        "train_batch_size": plan.world,
+        "train_batch_size": world,
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,
-        "gradient_clipping": 0.0 if _own_optimizer(settings) else settings.clip,
+        # Ours clips.
+        "gradient_clipping": 0.0,
         "zero_optimization": zero,
-        "zero_force_ds_cpu_optimizer": False,
-        "bf16": {"enabled": settings.precision == "bf16"},
-        "data_types": {"grad_accum_dtype": "fp32"},
-        "steps_per_print": 1_000_000_000,
         "zero_allow_untested_optimizer": True,
+        "zero_force_ds_cpu_optimizer": False,
+        "data_types": {"grad_accum_dtype": "fp32"},
+        "communication_data_type": "fp32",
+        "steps_per_print": 1_000_000_000,
+        # It would wait for the device twice a step.
+        "timers": {"throughput": {"enabled": False}},
     }
+    if _half(settings):
+        # Not finite gradients are left out by our optimizer; DeepSpeed would read back whether there are any.
+        config["bf16"] = {"enabled": True, "check_grad_overflow": False, "immediate_grad_update": True}
     return _merged(config, settings.deepspeed)
+
+
+def _half(settings: TrainingSettings) -> bool:
+    """Whether DeepSpeed keeps weights in bf16 beside fp32 masters. With ZeRO 0 bf16 is autocast over fp32 weights."""
+    return settings.precision == "bf16" and settings.zero_stage > 0
 
 
 def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -66,11 +82,6 @@ def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
         old = merged.get(key)
         merged[key] = _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
     return merged
-
-
-def _own_optimizer(settings: TrainingSettings) -> bool:
-    """ZeRO 0 in fp32 steps our optimizer directly; DeepSpeed has neither guard nor norm there."""
-    return settings.zero_stage == 0 and settings.precision == "fp32"
 
 
 def _deepspeed() -> Any:
@@ -87,66 +98,67 @@ def _deepspeed() -> Any:
 
     from deepspeed.utils import logger
 
-    logger.setLevel(logging.WARNING)
+    logger.setLevel(logging.ERROR)
     return deepspeed
 
 
 class DeepSpeedEngine:
     """One worker of a DeepSpeed group; torch.distributed is initialised before.
 
+    The optimizer is ours; DeepSpeed steps it over this worker's parts of weights and gradients, which are summed but
+    not clipped before.
+
     Args:
-        network: has `token_loss(input_ids, labels, documents) -> (sum of nats, count)`.
+        network: what is trained.
         settings: optimizer, precision, ZeRO stage.
         device: where it runs.
         plan: the batch plan of this world size.
     """
 
     def __init__(self, network: Transformer, settings: TrainingSettings, device: torch.device, plan: BatchPlan) -> None:
-        if settings.optimizer == "muon" and not _own_optimizer(settings):
-            raise ValueError("optimizer muon needs whole matrices: engine torch, or zero_stage 0 in fp32, for now")
         deepspeed = _deepspeed()
         self._deepspeed, self.device, self.network, self._settings = deepspeed, device, network, settings
-        self._stage, self._world, self._own = settings.zero_stage, plan.world, _own_optimizer(settings)
+        self._stage, self._world, self._group = settings.zero_stage, plan.world, None
+        if settings.sequence_parallel > 1:
+            self._group = SequenceGroup.join(settings.sequence_parallel)
+            share_sequences(network, self._group)
         prepare(network, settings, device)
-        module = LossModule(network)
-        self._updater = Updater(parameter_groups(network, settings), settings, partitioned=not self._own)
+        module = LossModule(network, settings.precision == "bf16" and not _half(settings))
+        groups = parameter_groups(network, settings)
+        self._updater = Updater(groups, settings, device, self._stage, dist.get_rank(), plan.world)
         parameters = sum(p.numel() for p in module.parameters())
         self.engine, *_ = deepspeed.initialize(
-            model=module, optimizer=self._updater, config=deepspeed_config(settings, plan, parameters)
+            model=module, optimizer=self._updater, config=deepspeed_config(settings, plan.world, parameters)
         )
+        if self._stage:
+            # DeepSpeed works it out before it steps the optimizer for the first group.
+            self._updater.norm_of = lambda: self.engine.optimizer._global_grad_norm
 
     def forward_backward(self, batch: Batch, scale: Tensor, last: bool = True) -> Tensor:
         """See `Engine`."""
         self.engine.train()
         self.engine.set_gradient_accumulation_boundary(last)
         with memory_watched(self._settings, batch):
-            total = self.engine(*to_device(batch, self.device))
+            total = self.engine(*to_device(batch, self.device, self._group))
             self.engine.backward(total * (scale * self._world), scale_wrt_gas=False)
-        if not last:
-            self.engine.step()
         return total.detach()
 
     def step(self, learning_rate: float, bad: Tensor | None = None) -> StepOutcome:
-        """See `Engine`. DeepSpeed itself waits for the device here, to look for gradients that are not finite."""
-        for group in self.engine.optimizer.param_groups:
-            group["lr"] = learning_rate * group["rate"]
-        self._updater.bad = bad
-        skipped = self.engine.skipped_steps
+        """See `Engine`.
+
+        With ZeRO 1 and 3, with offload, and in fp32 with ZeRO 2, DeepSpeed reads the gradients' norm back and leaves
+        out what is not finite before it comes to our optimizer. With ZeRO 0, and in bf16 with ZeRO 2, nothing waits.
+        """
+        self._updater.expect(learning_rate, bad)
         self.engine.step()
-        if self._own:
-            return StepOutcome(self._updater.gradient_norm, self._updater.applied)
-        norm = self.engine.get_global_grad_norm()
-        applied = torch.tensor(self.engine.skipped_steps == skipped, device=self.device)
-        if bad is not None:
-            applied = applied & ~bad
-        found = torch.as_tensor(float("nan") if norm is None else norm, dtype=torch.float32, device=self.device)
-        return StepOutcome(found.reshape(()), applied)
+        return StepOutcome(self._updater.gradient_norm, self._updater.applied)
 
     @torch.no_grad()
     def evaluate(self, batch: Batch) -> Tensor:
         """See `Engine`."""
         self.engine.eval()
-        return self.engine(*to_device(batch, self.device))
+        with memory_watched(self._settings, batch):
+            return self.engine(*to_device(batch, self.device, self._group))
 
     def save(self, directory: str) -> None:
         """See `Engine`."""
@@ -175,11 +187,15 @@ class DeepSpeedEngine:
             raise ValueError(f"{directory}: DeepSpeed finds no state there for ZeRO {self._stage}")
 
     def state_dict(self) -> dict[str, Tensor]:
-        """See `Engine`."""
+        """See `Engine`. Where weights are bf16, these are their fp32 masters."""
         first = self.engine.global_rank == 0
         weights: dict[str, Tensor] = {}
         for name, parameter in named_weights(self.engine.module):
-            if self._stage == 3:
+            if _half(self._settings):
+                whole = self._deepspeed.utils.safe_get_full_fp32_param(parameter)
+                if first:
+                    weights[name] = whole.to("cpu", copy=True)
+            elif self._stage == 3:
                 with self._deepspeed.zero.GatheredParameters([parameter]):
                     if first:
                         weights[name] = parameter.detach().to("cpu", copy=True)

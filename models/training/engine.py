@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from models.network.documents import Documents
+from models.network.sequence_parallel import SequenceGroup
 from models.network.transformer import Transformer
 from models.training.optimizers import Updater, parameter_groups
 from models.training.settings import TrainingSettings
@@ -73,17 +74,24 @@ class Engine(Protocol):
 
 
 class LossModule(nn.Module):
-    """A network whose forward pass is its loss, for engines that hook the forward pass."""
+    """A network whose forward pass is its loss, for engines that hook the forward pass.
 
-    def __init__(self, network: Transformer) -> None:
+    Args:
+        network: has `token_loss(input_ids, labels, documents) -> (sum of nats, count)`.
+        autocast: compute in bf16 with fp32 weights.
+    """
+
+    def __init__(self, network: Transformer, autocast: bool) -> None:
         super().__init__()
         self.network = network
         # nn.Module types every attribute as a tensor or a module.
         self._token_loss = network.token_loss
+        self._autocast = autocast
 
     def forward(self, input_ids: Tensor, labels: Tensor, documents: Documents | None) -> Tensor:
         """The summed loss in nats."""
-        total, _ = self._token_loss(input_ids, labels, documents)
+        with torch.autocast(input_ids.device.type, torch.bfloat16, enabled=self._autocast):
+            total, _ = self._token_loss(input_ids, labels, documents)
         return total
 
 
@@ -127,11 +135,20 @@ def prepare(network: Transformer, settings: TrainingSettings, device: torch.devi
             block.compile()
 
 
-def to_device(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor, Documents | None]:
-    """`input_ids` and `labels` as tensors there, and where the documents lie."""
-    parts = (torch.from_numpy(batch[name]) for name in ("input_ids", "labels"))
+def to_device(
+    batch: Batch, device: torch.device, group: SequenceGroup | None = None
+) -> tuple[Tensor, Tensor, Documents | None]:
+    """`input_ids` and `labels` as tensors there, and where the documents lie.
+
+    Args:
+        batch: whole sequences.
+        device: where to.
+        group: workers that share the sequences; only this one's part goes to the device.
+    """
+    mine = batch if group is None else group.part(batch)
+    parts = (torch.from_numpy(mine[name]) for name in ("input_ids", "labels"))
     inputs, labels = (part.to(device, dtype=torch.int64, non_blocking=True) for part in parts)
-    documents = Documents.of(batch["documents"])
+    documents = Documents.of(batch["documents"]) if group is None else group.documents(batch["documents"])
     return inputs, labels, None if documents is None else documents.to(device)
 
 
@@ -144,7 +161,7 @@ class TorchEngine:
     """One process, plain torch. bf16 is autocast over fp32 weights.
 
     Args:
-        network: has `token_loss(input_ids, labels, documents) -> (sum of nats, count)`.
+        network: what is trained.
         settings: optimizer and precision.
         device: where it runs.
     """
@@ -152,27 +169,20 @@ class TorchEngine:
     def __init__(self, network: Transformer, settings: TrainingSettings, device: torch.device) -> None:
         self.device, self.network, self._settings = device, network.to(device), settings
         prepare(network, settings, device)
-        self.module = LossModule(self.network)
-        self.optimizer = Updater(parameter_groups(self.network, settings), settings)
-        self._autocast = settings.precision == "bf16"
-
-    def _loss(self, batch: Batch) -> Tensor:
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast):
-            return self.module(*to_device(batch, self.device))
+        self.module = LossModule(self.network, settings.precision == "bf16")
+        self.optimizer = Updater(parameter_groups(self.network, settings), settings, device)
 
     def forward_backward(self, batch: Batch, scale: Tensor, last: bool = True) -> Tensor:
         """See `Engine`."""
         self.module.train()
         with memory_watched(self._settings, batch):
-            total = self._loss(batch)
+            total = self.module(*to_device(batch, self.device))
             (total * scale).backward()
         return total.detach()
 
     def step(self, learning_rate: float, bad: Tensor | None = None) -> StepOutcome:
         """See `Engine`."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate * group["rate"]
-        self.optimizer.bad = bad
+        self.optimizer.expect(learning_rate, bad)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return StepOutcome(self.optimizer.gradient_norm, self.optimizer.applied)
@@ -181,7 +191,8 @@ class TorchEngine:
     def evaluate(self, batch: Batch) -> Tensor:
         """See `Engine`."""
         self.module.eval()
-        return self._loss(batch)
+        with memory_watched(self._settings, batch):
+            return self.module(*to_device(batch, self.device))
 
     def save(self, directory: str) -> None:
         """See `Engine`."""

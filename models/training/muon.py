@@ -27,6 +27,7 @@ _RMS = 0.2
 _TOLERANCE = 0.3
 """Singular values end this close to 1. Jordan et al.'s own polynomial leaves them between 0.7 and 1.2."""
 _MARGIN = 1.01
+"""Room for rounding, bf16's above all: the polynomials rise steeply beyond the values that they are made for."""
 _FLAT = 1.5
 """In fp32, matrices this much wider than high are iterated on by way of their squares."""
 _LARGE = 256
@@ -52,7 +53,7 @@ def _composed(lower: float, count: int) -> tuple[list[tuple[float, float, float]
     for _ in range(count):
         coefficients, error = _best(lower, upper)
         found.append(coefficients)
-        lower, upper = 1 - error, 1 + error
+        lower, upper = 1 - error, (1 + error) * _MARGIN
     return found, error
 
 
@@ -83,7 +84,7 @@ def orthogonal(matrices: Tensor, iterations: int) -> Tensor:
     fourth = _symmetric(square, square)
     # (sum of s^8)^(1/8) is hardly larger than the largest singular value s; the Frobenius norm is several times that.
     bound = torch.linalg.vector_norm(fourth, dim=(-2, -1), keepdim=True, dtype=torch.float32).sqrt()
-    shrink = (bound * _MARGIN).clamp(min=1e-6).reciprocal().to(x.dtype)
+    shrink = (bound * _MARGIN**4).clamp(min=1e-6).reciprocal().to(x.dtype)
     x, square, fourth = x * shrink.sqrt(), square * shrink, fourth * shrink.square()
     # Squares lose what is below the root of the precision: in bf16 that is too much.
     flat = x.dtype == torch.float32 and x.shape[-1] > _FLAT * x.shape[-2]
@@ -266,6 +267,7 @@ class Sharing:
         wanted = [[(cut, p) for cut in owned for p in cut.pieces if p.worker == w] for w in self._all]
         talk = any(p.worker != cut.owner for cut in cuts for p in cut.pieces)
         got = self._exchange(
+            part,
             [[part[p.at : p.at + p.length] for p in pieces] for pieces in held],
             [[p.length for _, p in pieces] for pieces in wanted],
             talk,
@@ -279,6 +281,7 @@ class Sharing:
             made = update(torch.stack([whole[each].view(shape) for each in same]), iterations)
             whole |= zip(same, made.to(part.dtype).flatten(1).unbind(), strict=True)
         back = self._exchange(
+            part,
             [[whole[id(cut)][p.start : p.start + p.length] for cut, p in pieces] for pieces in wanted],
             [[p.length for p in pieces] for pieces in held],
             talk,
@@ -291,10 +294,14 @@ class Sharing:
     def _all(self) -> range:
         return range(self.world)
 
-    def _exchange(self, sent: list[list[Tensor]], sizes: list[list[int]], talk: bool) -> list[list[Tensor]]:
+    def _exchange(
+        self, like: Tensor, sent: list[list[Tensor]], sizes: list[list[int]], talk: bool
+    ) -> list[list[Tensor]]:
         """What each worker sent to this one, in tensors of the given sizes."""
         if not talk:
             return sent
-        flat = [tensor for tensors in sent for tensor in tensors]
-        like = flat[0] if flat else None
-        raise NotImplementedError(like)
+        going, coming = ([sum(map(len, tensors)) for tensors in sent], [sum(each) for each in sizes])
+        out = torch.cat([like[:0], *(tensor for tensors in sent for tensor in tensors)])
+        got = like.new_empty(sum(coming))
+        dist.all_to_all_single(got, out, coming, going, group=self.group)
+        return [list(all_of.split(each)) for all_of, each in zip(got.split(coming), sizes, strict=True)]

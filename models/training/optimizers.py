@@ -5,41 +5,50 @@ Nothing is read back: the norm, the decision and the updates stay where the grad
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
+from torch.optim.adamw import adamw
 
+from models.training.muon import Shape, Sharing, in_a_row, in_slices, update
 from models.training.settings import TrainingSettings
 
-_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-_RMS = 0.2
-"""Root mean square of AdamW's updates, to which Muon's are scaled (Liu et al. 2025, "Muon is Scalable")."""
+_ROOM = {"cpu": 1 << 20, "cuda": 1 << 26}
+"""Elements of matrices that one batched product takes: what stays near the cores, and what fills a GPU."""
 
 
 def parameter_groups(module: nn.Module, settings: TrainingSettings) -> list[dict[str, Any]]:
     """Groups of the network's trainable parameters, each with `rate`, a multiple of the learning rate.
 
     Matrices decay; norms' scales and other vectors do not. With Muon the blocks' matrices are a group of its own
-    (`muon`: True).
+    (`muon`: True). What is treated alike is one group.
     """
-    rates, muon = settings.rates, settings.optimizer == "muon"
-    groups: dict[str, dict[str, Any]] = {
-        "hidden": {"params": [], "rate": 1.0, "weight_decay": settings.weight_decay, "muon": muon},
-        "embedding": {"params": [], "rate": rates.embedding, "weight_decay": settings.weight_decay, "muon": False},
-        "head": {"params": [], "rate": rates.head, "weight_decay": settings.weight_decay, "muon": False},
-        "vector": {"params": [], "rate": rates.vector, "weight_decay": 0.0, "muon": False},
+    rates, decay = settings.rates, settings.weight_decay
+    options = {
+        "hidden": {"rate": 1.0, "weight_decay": decay, "muon": settings.optimizer == "muon"},
+        "embedding": {"rate": rates.embedding, "weight_decay": decay, "muon": False},
+        "head": {"rate": rates.head, "weight_decay": decay, "muon": False},
+        "vector": {"rate": rates.vector, "weight_decay": 0.0, "muon": False},
     }
+    groups: dict[tuple[Any, ...], dict[str, Any]] = {}
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
-            groups[_kind(name, parameter)]["params"].append(parameter)
-    return [group for group in groups.values() if group["params"]]
+            alike = options[_kind(name, parameter)]
+            groups.setdefault(tuple(alike.values()), {"params": [], **alike})["params"].append(parameter)
+    return list(groups.values())
+
+
+def _shape(parameter: nn.Parameter) -> torch.Size:
+    """The whole parameter's, also where DeepSpeed has sharded it."""
+    shape: torch.Size = getattr(parameter, "ds_shape", parameter.shape)
+    return shape
 
 
 def _kind(name: str, parameter: nn.Parameter) -> str:
-    if len(getattr(parameter, "ds_shape", parameter.shape)) < 2:
+    if len(_shape(parameter)) < 2:
         return "vector"
     if "embed_tokens" in name:
         return "embedding"
@@ -50,30 +59,52 @@ class Updater(torch.optim.Optimizer):
     """AdamW (Loshchilov & Hutter 2019) and Muon (Jordan et al. 2024) behind one global norm.
 
     A step is left out where the norm is not finite or `bad` is set: weights, momenta and counts stay as they were.
+    The parameters are the network's, or (`flat`) DeepSpeed's: of each group one vector, this worker's part of it, and
+    `step` is called for one group after another.
 
     Args:
         groups: of `parameter_groups`.
         settings: of the run.
-        partitioned: an engine hands over parts of the gradients, some at a time, clipped and known to be finite: only
-            `bad` leaves a step out.
+        device: where matrices are made orthogonal, wherever their momenta are.
+        flat: the ZeRO stage that makes vectors of them; 0: they stay as they are.
+        rank: of this worker.
+        world: number of workers.
 
     Attributes:
-        bad: bool scalar on the device, set before a step; None: no opinion.
-        gradient_norm: fp32 scalar, global norm before clipping, of the newest step (not `partitioned`).
-        applied: bool scalar, whether that step was taken (not `partitioned`).
+        bad: bool scalar, set before a step; None: no opinion.
+        norm_of: where to get the global norm where gradients are in parts; None: it is that of all gradients.
+        gradient_norm: fp32 scalar, global norm before clipping, of the newest step.
+        applied: bool scalar, whether that step was taken.
     """
 
     def __init__(
         self,
         groups: Iterable[dict[str, Any]],
         settings: TrainingSettings,
-        partitioned: bool = False,
+        device: torch.device,
+        flat: int = 0,
+        rank: int = 0,
+        world: int = 1,
     ) -> None:
         super().__init__(list(groups), {"lr": settings.learning_rate})
         self._betas, self._epsilon, self._clip = (settings.beta1, settings.beta2), settings.epsilon, settings.clip
-        self._muon, self._partitioned = settings.muon, partitioned
+        self._muon, self._device, self._rank, self._world = settings.muon, device, rank, world
         self.bad: Tensor | None = None
+        self.norm_of: Callable[[], Tensor] | None = None
         self.gradient_norm = self.applied = torch.zeros(())
+        self._sharing: Sharing | None = None
+        shapes = [_matrix(p) for group in self.param_groups if group["muon"] for p in group["params"]]
+        if flat and shapes:
+            cuts = (in_slices if flat == 3 else in_a_row)(shapes, world)
+            self._sharing = Sharing(cuts, rank, world, _ROOM[device.type])
+
+    def expect(self, learning_rate: float, bad: Tensor | None) -> None:
+        """Set what the next step goes by; as long as it has not come, it counts as left out."""
+        for group in self.param_groups:
+            group["lr"] = learning_rate * group["rate"]
+        self.bad = bad
+        self.gradient_norm = torch.full((), torch.inf, device=self._device)
+        self.applied = torch.zeros((), dtype=torch.bool, device=self._device)
 
     # torch's returns the closure's loss; no engine has a closure.
     @torch.no_grad()
@@ -82,23 +113,18 @@ class Updater(torch.optim.Optimizer):
         gradients = [p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]
         if not gradients:
             return
-        if self._partitioned:
-            bad = gradients[0].new_zeros((), dtype=torch.bool) if self.bad is None else self.bad
-            divisor = torch.ones((), device=gradients[0].device)
-        else:
-            norm = torch.stack(torch._foreach_norm(gradients)).float().norm()
-            bad = ~torch.isfinite(norm)
-            if self.bad is not None:
-                bad = bad | self.bad
-            # What gradients are divided by.
-            divisor = ((norm + 1e-6) / self._clip).clamp(min=1.0) if self._clip > 0 else torch.ones_like(norm)
-            self.gradient_norm, self.applied = norm, ~bad
+        norm = torch.stack(torch._foreach_norm(gradients)).norm() if self.norm_of is None else self.norm_of()
+        norm = norm.to(self._device, torch.float32)
+        bad = ~torch.isfinite(norm) if self.bad is None else ~torch.isfinite(norm) | self.bad
+        self.gradient_norm, self.applied = norm, ~bad
+        # What gradients are divided by.
+        divisor = ((norm + 1e-6) / self._clip).clamp(min=1.0) if self._clip > 0 else torch.ones_like(norm)
+        home = gradients[0].device
+        bad, divisor = bad.to(home), divisor.to(home)
         for group in self.param_groups:
             parameters = [p for p in group["params"] if p.grad is not None]
-            if group.get("muon"):
-                self._step_muon(parameters, group, bad)
-            elif parameters:
-                self._step_adamw(parameters, group, divisor, bad)
+            if parameters:
+                (self._step_muon if group["muon"] else self._step_adamw)(parameters, group, divisor, bad)
 
     def _step_adamw(self, parameters: list[nn.Parameter], group: dict[str, Any], divisor: Tensor, bad: Tensor) -> None:
         for p in parameters:
@@ -109,60 +135,81 @@ class Updater(torch.optim.Optimizer):
                     "exp_avg_sq": torch.zeros_like(p),
                 }
         states = [self.state[p] for p in parameters]
-        steps = [state["step"] for state in states]
-        torch._foreach_add_(steps, 1)
-        torch._fused_adamw_(
+        adamw(
             list(parameters),
             [p.grad for p in parameters if p.grad is not None],
             [state["exp_avg"] for state in states],
             [state["exp_avg_sq"] for state in states],
             [],
-            steps,
-            lr=group["lr"],
-            beta1=self._betas[0],
-            beta2=self._betas[1],
-            weight_decay=group["weight_decay"],
-            eps=self._epsilon,
-            amsgrad=False,
-            maximize=False,
+            [state["step"] for state in states],
+            fused=True,
             grad_scale=divisor,
             found_inf=bad.float(),
+            amsgrad=False,
+            beta1=self._betas[0],
+            beta2=self._betas[1],
+            lr=group["lr"],
+            weight_decay=group["weight_decay"],
+            eps=self._epsilon,
+            maximize=False,
         )
-        torch._foreach_sub_(steps, [bad.float()] * len(steps))
 
-    def _step_muon(self, parameters: list[nn.Parameter], group: dict[str, Any], bad: Tensor) -> None:
-        same: dict[torch.Size, list[Tensor]] = {}
+    def _step_muon(self, parameters: list[nn.Parameter], group: dict[str, Any], divisor: Tensor, bad: Tensor) -> None:
         for p in parameters:
             if not self.state[p]:
                 self.state[p] = {"momentum": torch.zeros_like(p)}
-            same.setdefault(p.shape, []).append(p)
         keep = (~bad).float()
+        decay = 1.0 - group["lr"] * group["weight_decay"] * keep
+        for some, made in self._updates(parameters, keep / divisor, bad):
+            torch._foreach_mul_(some, decay)
+            torch._foreach_add_(some, (made * (-group["lr"] * keep)).unbind())
+
+    def _updates(
+        self, parameters: list[nn.Parameter], scale: Tensor, bad: Tensor
+    ) -> Iterator[tuple[list[Tensor], Tensor]]:
+        """Parameters of one shape, and their updates in one tensor; scaled to AdamW's."""
+        iterations = self._muon.iterations
+        if self._sharing is not None:
+            for p in parameters:
+                assert p.grad is not None
+                direction = self._direction(p.grad, self.state[p]["momentum"], scale, bad).to(self._device)
+                exchanged = direction.bfloat16() if direction.is_cuda else direction
+                yield [p], self._sharing.updates(exchanged, iterations).to(p.device, p.dtype)[None]
+            return
+        batches = list(self._batches(parameters))
+        made = []
+        for number, some in enumerate(batches):
+            momenta = [self.state[p]["momentum"] for p in some]
+            moved = torch.stack(momenta)
+            gradients = torch.stack([p.grad for p in some if p.grad is not None])
+            direction = self._direction(gradients, moved, scale, bad)
+            torch._foreach_copy_(momenta, moved.unbind())
+            here = number % self._world == self._rank
+            own = update(direction, iterations).to(moved.dtype).contiguous() if here else torch.empty_like(moved)
+            made.append(own)
+        for number, (some, updates) in enumerate(zip(batches, made, strict=True)):
+            if self._world > 1:
+                dist.broadcast(updates, number % self._world)
+            yield some, updates
+
+    def _batches(self, parameters: list[nn.Parameter]) -> Iterator[list[Tensor]]:
+        """Parameters of one shape, as many as one batched product takes."""
+        same: dict[torch.Size, list[Tensor]] = {}
+        for p in parameters:
+            same.setdefault(p.shape, []).append(p)
         for shape, alike in same.items():
-            gradients = [torch.where(bad, 0.0, p.grad) for p in alike]  # type: ignore[arg-type]
-            momenta = [self.state[p]["momentum"] for p in alike]
-            weight = (1 - self._muon.momentum) * keep
-            torch._foreach_mul_(momenta, 1 - weight)
-            torch._foreach_add_(momenta, torch._foreach_mul(gradients, weight))
-            directions = (
-                torch._foreach_lerp(gradients, momenta, self._muon.momentum) if self._muon.nesterov else momenta
-            )
-            updates = orthogonal(torch.stack(list(directions)), self._muon.iterations)
-            size = _RMS * math.sqrt(max(shape)) * group["lr"]
-            torch._foreach_mul_(alike, 1 - group["lr"] * group["weight_decay"] * keep)
-            torch._foreach_add_(alike, [update * (-size * keep) for update in updates.to(alike[0].dtype).unbind()])
+            count = max(1, _ROOM[self._device.type] // shape.numel())
+            for at in range(0, len(alike), count):
+                yield alike[at : at + count]
+
+    def _direction(self, gradient: Tensor, momentum: Tensor, scale: Tensor, bad: Tensor) -> Tensor:
+        """Move the momentum, in place, and the gradient with it; what is to be made orthogonal."""
+        # Gradients that are not finite would not go away by a factor of 0.
+        gradient.mul_(scale).masked_fill_(bad, 0.0)
+        momentum.lerp_(gradient, (1 - self._muon.momentum) * (~bad).float())
+        return gradient.lerp_(momentum, self._muon.momentum) if self._muon.nesterov else momentum
 
 
-def orthogonal(matrices: Tensor, iterations: int) -> Tensor:
-    """Matrices [k, m, n] with their singular values moved near 1, by a quintic Newton-Schulz iteration.
-
-    In bf16 on GPUs, as Jordan et al. (2024) do, whose coefficients these are; in fp32 elsewhere.
-    """
-    a, b, c = _COEFFICIENTS
-    x = matrices.bfloat16() if matrices.is_cuda else matrices.float()
-    wide = x.shape[-2] <= x.shape[-1]
-    x = x if wide else x.mT
-    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
-    for _ in range(iterations):
-        gram = x @ x.mT
-        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return x if wide else x.mT
+def _matrix(parameter: nn.Parameter) -> Shape:
+    rows, columns = _shape(parameter)
+    return rows, columns

@@ -68,7 +68,10 @@ def main() -> None:
     if "ablation" in parts and not names:
         parser.error("the part ablation needs --variants")
     for name in names:
-        variants.described(name)
+        try:
+            variants.described(name)
+        except ValueError as error:
+            parser.error(f"--variants: {name}: {error}")
     print(f"{os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}", flush=True)
     figures: dict[str, Any] = {}
     if "speed" in parts:

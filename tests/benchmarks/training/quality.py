@@ -19,7 +19,6 @@ import math
 import os
 import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 from tests.benchmarks.training.variants import PLAIN, resolve
@@ -79,12 +78,12 @@ def speed_of(name: str, store: str, threads: int, seconds: float) -> float:
 def train_ours(name: str, store: str, threads: int, seconds: float) -> tuple[dict[str, float], Any, int]:
     """Train a variant of ours: figures, the summed loss of (inputs, labels, documents), the length of its windows."""
     import torch
-    from safetensors.torch import load_file
 
     from models.network import Transformer
+    from models.training.conversion import weights
     from models.training.loop import train
     from models.training.reporter import AloneReporter
-    from models.training.spec import FINAL_WEIGHTS, TrainingSpec
+    from models.training.spec import TrainingSpec
     from tests.benchmarks.training import task
 
     speed = speed_of(name, store, threads, min(MEASURING_SECONDS, MEASURING_SHARE * seconds))
@@ -94,7 +93,7 @@ def train_ours(name: str, store: str, threads: int, seconds: float) -> tuple[dic
         spec = TrainingSpec(model, None, training, data, None, None, run, name, task.SEED)
         summary = train(spec, AloneReporter())
         network = Transformer(model, seed=None)
-        network.load_state_dict(load_file(Path(run) / FINAL_WEIGHTS), strict=not model.tied_embeddings)
+        network.load_state_dict(weights(summary["checkpoint"]), strict=not model.tied_embeddings)
     figures = {
         key: summary[key] for key in ("steps", "tokens", "seconds", "tokens_per_second", "skipped_steps", "loss")
     }

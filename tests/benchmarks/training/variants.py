@@ -50,19 +50,10 @@ FACTORS: dict[str, tuple[str, dict[str, Any]]] = {
     "base": ("nothing changed", {}),
     # Optimizer
     "adamw": ("AdamW for everything", {"optimizer": "adamw", "learning_rate": 2e-3}),
-    "muon": (
-        "Muon for the blocks' matrices",
-        {
-            "optimizer": "muon",
-            "learning_rate": 0.02,
-            "weight_decay": 0.0,
-            "rates.embedding": 0.3,
-            "rates.head": 0.3,
-            "rates.vector": 0.3,
-        },
-    ),
+    "muon": ("Muon for the blocks' matrices", {"optimizer": "muon", "learning_rate": 5e-3, "weight_decay": 0.0}),
     "embedding-3": ("embeddings at 3 times the learning rate", {"rates.embedding": 3.0}),
     "embedding-10": ("embeddings at 10 times the learning rate", {"rates.embedding": 10.0}),
+    "embedding-30": ("embeddings at 30 times the learning rate", {"rates.embedding": 30.0}),
     "embedding-0.3": ("embeddings at 0.3 of the learning rate", {"rates.embedding": 0.3}),
     "head-0.3": ("an output matrix at 0.3 of the learning rate", {"rates.head": 0.3}),
     "vector-0.3": ("norms' scales at 0.3 of the learning rate", {"rates.vector": 0.3}),

@@ -116,9 +116,8 @@ def straight(run):
 
 def interrupted(run, until):
     """The same, from a checkpoint on, and with two steps that are left out on the way."""
-    engine, losses = run.build(), []
-    for step in range(3):
-        losses.append(run.step(engine, step)[0])
+    engine = run.build()
+    losses = [run.step(engine, step)[0] for step in range(3)]
     # What is not finite is one worker's alone.
     poison = math.nan if run.workers.rank == run.workers.world - 1 else 1.0
     skipped = [not run.step(engine, 3, poison)[2], not run.step(engine, 4, bad=True)[2]]
