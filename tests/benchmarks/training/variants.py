@@ -1,9 +1,10 @@
 """What the quality part trains: other programs' networks, and variants of ours.
 
 A variant of ours is a list of factors joined by "+", each a name of FACTORS or `key=value`, where a key is a setting
-of `ModelSettings` or `TrainingSettings`, dotted where it is nested. They change BASE, from left to right:
+of `ModelSettings` or `TrainingSettings`, dotted where it is nested. They change BASE, from left to right, so a
+size comes before what depends on it:
 
-    base    muon+qk-head+relu2    27m+batch-2048+learning_rate=0.01+rates.embedding=10
+    base    4m+muon+qk-head+relu2    27m+batch-2048+learning_rate=0.01+rates.embedding=10
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ BASE: dict[str, Any] = {
 """The speed part's network, trained with AdamW."""
 
 BEST = "muon+qk-head+untied+embedding-10"
-"""The variant that the quality part trains where none is named."""
+"""The variant that the quality part trains where none is named; to be what the ablation finds best."""
 
 
 def _size(hidden: int, layers: int, feed_forward: int, head: int = 64) -> dict[str, Any]:
@@ -81,13 +82,16 @@ FACTORS: dict[str, tuple[str, dict[str, Any]]] = {
     # Network
     "qk-head": ("queries and keys normed by head", {"qk_norm": "head"}),
     "qk-width": ("queries and keys normed at once", {"qk_norm": "width"}),
-    "relu2": ("squared ReLU, two matrices of the same weight", {"activation": "relu2", "feed_forward_size": 1536}),
+    "relu2": (
+        "squared ReLU, two matrices of the same weight",
+        {"activation": "relu2", "feed_forward_size": lambda v: v["feed_forward_size"] * 3 // 2},
+    ),
     "norms-after": ("norms on what a sublayer writes, and of queries and keys", {"norms": "after", "qk_norm": "width"}),
     "untied": ("an output matrix of its own", {"tied_embeddings": False}),
     "softcap-15": ("logits capped at 15", {"logit_softcap": 15.0}),
     "softcap-30": ("logits capped at 30", {"logit_softcap": 30.0}),
     "window-128": ("three layers of four see 128 tokens", {"window": 128}),
-    "shared-kv": ("three heads share a key and value", {"kv_heads": 2}),
+    "shared-kv": ("three heads share a key and value", {"kv_heads": lambda v: max(1, v["heads"] // 3)}),
     "theta-1000": ("faster rotary positions", {"rope_theta": 1000.0}),
     "2m": ("2 M parameters: 4 layers, 128 wide", _size(128, 4, 352)),
     "4m": ("4 M: 5 layers, 192 wide", _size(192, 5, 512)),
@@ -98,7 +102,7 @@ FACTORS: dict[str, tuple[str, dict[str, Any]]] = {
     "wide": ("about 14 M, 3 layers, 512 wide", _size(512, 3, 1408)),
     "shallow": ("4 layers, 384 wide", _size(384, 4, 1024)),
 }
-"""Name -> what it is, and the settings that it sets."""
+"""Name -> what it is, and the settings that it sets; a function makes its value of those before it."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +136,8 @@ def overrides(name: str) -> dict[str, Any]:
     values = dict(BASE)
     for factor in name.split("+"):
         if factor in FACTORS:
-            values |= FACTORS[factor][1]
+            for key, value in FACTORS[factor][1].items():
+                values[key] = value(values) if callable(value) else value
         elif "=" in factor:
             key, _, value = factor.partition("=")
             values[key] = yaml.safe_load(value)
