@@ -81,14 +81,17 @@ class PretrainRecipe(Recipe, extra="forbid", frozen=True):
         return self
 
     def data(self, split: str) -> PretrainingData:
-        """Training data in the recipe's mixture; validation data by what there is, the same for every recipe."""
+        """Training data in the recipe's mixture.
+
+        Validation data by what there is, and for decoders the next token: the same for every recipe.
+        """
         train = split == "train"
         return PretrainingData(
             store=self.tokens,
             split=split,
             sequence_length=self.training.sequence_length,
             mixture=self.mixture if train else MixtureSettings(),
-            objective=self.objective,
+            objective=self.objective if train or self.objective.name == "masked" else ObjectiveSettings(),
             seed=self.seed if train else 0,
             packing=self.packing if train else "concatenate",
         )
@@ -129,7 +132,7 @@ class Pretrain(Job[PretrainRecipe]):
                 + (f"; not drawn: {', '.join(plan['left_out'])}" if plan["left_out"] else ""),
                 f"packing {recipe.packing}: {packed['cut']:,} of {packed['documents']:,} documents cut, "
                 f"{packed['padding']:.2%} padding",
-                f"train {model.architecture} of {model.parameters():,} parameters ({recipe.objective.name}) for "
+                f"train {model.architecture} of {model.parameters():,} parameters ({recipe.objective}) for "
                 f"{training.steps:,} steps of {training.tokens_per_step:,} tokens: {flops:.2e} FLOPs",
                 f"{training.workers} worker{'s'[: training.workers != 1]}, {training.engine}"
                 + (f" ZeRO {training.zero_stage}" if training.engine == "deepspeed" else "")
@@ -203,10 +206,10 @@ class Pretrain(Job[PretrainRecipe]):
             title=recipe.title,
             settings=recipe.model,
             description=recipe.description
-            or f"Pretrained from scratch with the {recipe.objective.name} objective on {metrics['tokens']:,} tokens.",
+            or f"Pretrained from scratch with the objective {recipe.objective} on {metrics['tokens']:,} tokens.",
             languages=languages,
             training={
-                "objective": recipe.objective.name,
+                "objective": str(recipe.objective),
                 **{key: metrics[key] for key in ("tokens", "steps", "workers")},
                 **{key: getattr(training, key) for key in shown},
                 "zero_stage": training.zero_stage,

@@ -15,6 +15,7 @@ from models.network.objectives.base import (
     FIM_MIDDLE,
     FIM_PREFIX,
     FIM_SUFFIX,
+    FIRST_IDS,
     IGNORE,
     MASK,
     NO_DOCUMENT,
@@ -26,7 +27,6 @@ from models.network.objectives.base import (
     Tokens,
 )
 from models.network.objectives.causal import Causal, Prefix
-from models.network.objectives.chance import generator
 from models.network.objectives.masked import Masked
 from models.network.objectives.middle import FillInTheMiddle
 from models.network.objectives.mixture import Mixture
@@ -37,6 +37,7 @@ __all__ = [
     "FIM_MIDDLE",
     "FIM_PREFIX",
     "FIM_SUFFIX",
+    "FIRST_IDS",
     "IGNORE",
     "MASK",
     "NO_DOCUMENT",
@@ -52,5 +53,4 @@ __all__ = [
     "Sample",
     "Span",
     "Tokens",
-    "generator",
 ]

@@ -49,8 +49,3 @@ def keys(seed: int, sample_ids: Sequence[int] | NDArray[np.integer]) -> NDArray[
 def _mix_all(values: NDArray[np.uint64]) -> None:
     for i in range(len(values)):
         values[i] = mix(values[i])
-
-
-def generator(seed: int, sample_id: int) -> np.random.Generator:
-    """Chance for one sample as numpy has it, for an objective without a kernel."""
-    return np.random.Generator(np.random.PCG64(np.random.SeedSequence((seed, sample_id))))

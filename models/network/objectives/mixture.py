@@ -23,8 +23,8 @@ class Mixture(Batched):
 
     Sample k falls on the point k (√2 - 1) + c(seed) mod 1, and each objective has an interval as wide as its weight (a
     Kronecker sequence; Weyl 1916). So any run of samples, a batch too, holds its share of each: no objective is off by
-    8 samples in any 100,000 in a row (measured, and tested). Weights count samples; targets count in the loss, and
-    `Span` has about a fifth of the targets that `Causal` has.
+    8 samples in any 100,000 in a row (measured, and tested). Weights count samples. The loss counts targets, of which
+    `Prefix` has half as many as `Causal`, and `Span` a fifth (by default, in long documents).
 
     Args:
         objectives: what is mixed.

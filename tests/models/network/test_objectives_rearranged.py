@@ -95,6 +95,7 @@ def test_filling_in_takes_its_share_of_documents_both_orders_and_any_cut() -> No
 @example(sample=0, length=7, rate=0.5, mean_span=1.0)
 @example(sample=0, length=15, rate=0.5, mean_span=1.0)
 @example(sample=0, length=80, rate=0.9, mean_span=9.0)
+@example(sample=0, length=7, rate=0.98, mean_span=49.0)
 def test_filled_holes_give_each_document_back_without_the_tokens_that_marks_replace(
     sample: int, length: int, rate: float, mean_span: float
 ) -> None:
@@ -117,7 +118,7 @@ def test_filled_holes_give_each_document_back_without_the_tokens_that_marks_repl
         assert min(len(span) for span in spans) >= 1
         gone, kept = sum(map(len, spans)), len(found) - sum(map(len, spans))
         assert abs(gone - rate * len(found)) <= 1.5
-        assert kept >= len(spans) - 1
+        assert kept >= max(1, len(spans) - 1)
         # Targets are what follows the mark, and nothing else.
         middle = after.index(FIM_MIDDLE)
         assert hidden[1 : middle + 1] == [True] * middle

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from models.network import ModelSettings, Transformer, build
+from models.network import OBJECTIVES, ModelSettings, Transformer
 from models.network.objectives import IGNORE
 from models.training.data import Dataset, PretrainingDataset, SourcedDataset
+from models.training.pretraining import ObjectiveSettings
 from pipelines.tokens import Samples
 from pipelines.tokens.packing import PACKINGS
 from tests.pipelines.tokens.handmade import HandmadeStore
@@ -31,8 +32,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def dataset(store: HandmadeStore, packing: Any, objective: str = "causal") -> PretrainingDataset:
-    settings = {"vocabulary_size": VOCABULARY} if objective == "masked" else {}
-    return PretrainingDataset(Samples(store, "train", T, seed=1, packing=packing), build(objective, **settings), 1)
+    settings = {"mixture": {"causal": 1, "fim": 1, "span": 1}} if objective == "mixture" else {"name": objective}
+    made = ObjectiveSettings.model_validate(settings).build(VOCABULARY, tuple(range(16)))
+    return PretrainingDataset(Samples(store, "train", T, seed=1, packing=packing), made, 1)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +56,7 @@ def network() -> Transformer:
 
 
 @pytest.mark.parametrize("packing", PACKINGS)
-@pytest.mark.parametrize("objective", ["causal", "masked", "fim"])
+@pytest.mark.parametrize("objective", [*OBJECTIVES, "mixture"])
 def test_batches_are_what_the_loop_takes(store: Any, packing: Any, objective: str) -> None:
     data = dataset(store, packing, objective)
     assert isinstance(data, Dataset)
