@@ -1,6 +1,6 @@
 """What a training step costs beside the arithmetic: engines, ZeRO stages and batch sizes, interleaved.
 
-    python -m tests.benchmarks.training_step [--preset quickstart] [--workers 2] [--seconds 6] [--json]
+    python -m tests.benchmarks.training_step [--preset quickstart] [--workers 2] [--zero 1 3] [--optimizer muon]
 
 Each row is a group of processes of one thread. `torch x N` is N independent plain engines, which share nothing but
 the machine: what N workers could do at most. The other rows are one DeepSpeed group of N workers.
@@ -39,11 +39,12 @@ def measure(rank: int, row: dict, out: str) -> None:
         sequence_length=LENGTH,
         micro_batch=16,
         zero_stage=row.get("zero", 1),
+        optimizer=row["optimizer"],
     )
     if grouped:
         os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world)}
         dist.init_process_group("gloo", init_method=f"file://{out}/init", rank=rank, world_size=world)
-    plan = BatchPlan(settings.tokens_per_step, LENGTH, settings.micro_batch, world)
+    plan = BatchPlan.of(settings, world)
     model = PRESETS[row["preset"]]
     network, device = Transformer(model, seed=0), torch.device("cpu")
     engine = DeepSpeedEngine(network, settings, device, plan) if grouped else TorchEngine(network, settings, device)
@@ -63,8 +64,9 @@ def measure(rank: int, row: dict, out: str) -> None:
             dist.all_reduce(over)
         if over.item():
             break
-        for ids in plan.micro_batches(max(steps, 0), mine):
-            engine.forward_backward(batch(len(ids)), torch.tensor(1.0 / settings.tokens_per_step))
+        work, scale = plan.micro_batches(max(steps, 0), mine), torch.tensor(1.0 / settings.tokens_per_step)
+        for number, ids in enumerate(work, 1):
+            engine.forward_backward(batch(len(ids)), scale, number == len(work))
         engine.step(1e-3)
         steps += 1
     seconds = time.perf_counter() - began
@@ -87,6 +89,8 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=6)
     parser.add_argument("--batches", type=int, nargs="+", default=[2048, 8192])
+    parser.add_argument("--zero", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--optimizer", choices=["adamw", "muon"], default="adamw")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     os.environ.setdefault("DS_ACCELERATOR", "cpu")
@@ -99,8 +103,8 @@ def main() -> None:
                 "tokens_per_step": tokens,
                 "seconds": options.seconds,
             }
-            for engine, zero in (("torch", 0), ("deepspeed", 0), ("deepspeed", 1), ("deepspeed", 2)):
-                result = run({**common, "engine": engine, "zero": zero})
+            for engine, zero in (("torch", 0), *(("deepspeed", stage) for stage in options.zero)):
+                result = run({**common, "engine": engine, "zero": zero, "optimizer": options.optimizer})
                 rows.append(result)
                 name = f"{engine} x {workers}" if engine == "torch" else f"{engine} ZeRO-{zero}, {workers} workers"
                 print(f"{tokens:>6} tokens a step  {name:<28} {result['tokens_per_second']:>8,} tokens/s", end="")
