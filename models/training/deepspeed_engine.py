@@ -124,12 +124,15 @@ class DeepSpeedEngine:
             share_sequences(network, self._group)
         prepare(network, settings, device)
         module = LossModule(network, settings.precision == "bf16" and not _half(settings))
+        config = deepspeed_config(settings, plan.world, sum(p.numel() for p in module.parameters()))
         groups = parameter_groups(network, settings)
         self._updater = Updater(groups, settings, device, self._stage, dist.get_rank(), plan.world)
-        parameters = sum(p.numel() for p in module.parameters())
-        self.engine, *_ = deepspeed.initialize(
-            model=module, optimizer=self._updater, config=deepspeed_config(settings, plan.world, parameters)
-        )
+        if self._stage == 3:
+            # Parameter by parameter; left to itself, DeepSpeed takes the whole network to the device first.
+            deepspeed.init_distributed()
+            precision = torch.bfloat16 if _half(settings) else torch.float32
+            deepspeed.zero.Init(module=module.to(precision), config_dict_or_path=config, dtype=precision)
+        self.engine, *_ = deepspeed.initialize(model=module, optimizer=self._updater, config=config)
         if self._stage:
             # DeepSpeed works it out before it steps the optimizer for the first group.
             self._updater.norm_of = lambda: self.engine.optimizer._global_grad_norm

@@ -176,9 +176,8 @@ class Updater(torch.optim.Optimizer):
                 exchanged = direction.bfloat16() if direction.is_cuda else direction
                 yield [p], self._sharing.updates(exchanged, iterations).to(p.device, p.dtype)[None]
             return
-        batches = list(self._batches(parameters))
         made = []
-        for number, some in enumerate(batches):
+        for number, some in enumerate(self._batches(parameters)):
             momenta = [self.state[p]["momentum"] for p in some]
             moved = torch.stack(momenta)
             gradients = torch.stack([p.grad for p in some if p.grad is not None])
@@ -186,10 +185,12 @@ class Updater(torch.optim.Optimizer):
             torch._foreach_copy_(momenta, moved.unbind())
             here = number % self._world == self._rank
             own = update(direction, iterations).to(moved.dtype).contiguous() if here else torch.empty_like(moved)
-            made.append(own)
-        for number, (some, updates) in enumerate(zip(batches, made, strict=True)):
-            if self._world > 1:
-                dist.broadcast(updates, number % self._world)
+            if self._world == 1:
+                yield some, own
+            else:
+                made.append((some, own))
+        for number, (some, updates) in enumerate(made):
+            dist.broadcast(updates, number % self._world)
             yield some, updates
 
     def _batches(self, parameters: list[nn.Parameter]) -> Iterator[list[Tensor]]:

@@ -133,6 +133,28 @@ def interrupted(run, until):
     return losses, skipped, engine.state_dict()
 
 
+def unread(run):
+    """Whether steps, one of them left out, come by without the host waiting for the device."""
+    engine = run.build()
+    for step in range(HALF + 1):
+        run.step(engine, step)
+    work = [batch(ids) for ids in run.plan.micro_batches(HALF + 1, run.workers.rank)]
+    scale = torch.tensor(1 / 200, device=run.workers.device)
+    verdicts = torch.tensor([False, True, False], device=run.workers.device).unbind()
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for bad in verdicts:
+            for number, rows in enumerate(work, 1):
+                engine.forward_backward(rows, scale, number == len(work))
+            engine.step(RATE, bad)
+    except RuntimeError as error:
+        return str(error).splitlines()[0]
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    return True
+
+
 def main():
     torch.set_num_threads(1)
     out, rank, world, init = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
@@ -147,6 +169,8 @@ def main():
         losses, norms, evaluated, weights = straight(run)
         results[case] = {"losses": losses, "norms": norms, "evaluated": evaluated}
         results[case]["weights"] = float(sum(value.double().square().sum() for value in weights.values()))
+        if gpu:
+            results[case]["unread"] = unread(run)
         if how == "interrupted":
             again, skipped, then = interrupted(run, STEPS)
             same = all(torch.equal(value, then[key]) for key, value in weights.items())

@@ -31,9 +31,11 @@ SLOW_PAIR = [f"{case}:interrupted" for case in EXACT if "torch" not in case]
 TOLERANCE = {"torch-compiled": 1e-4}
 
 
-def run(directory: Path, world: int, cases: list[str]) -> dict:
+def run(directory: Path, world: int, cases: list[str], gpu: bool = False) -> dict:
     out, init = directory / f"{world}.json", f"file://{directory}/init-{world}"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"}
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{os.environ.get('PYTHONPATH', '')}", "OMP_NUM_THREADS": "1"}
+    if not gpu:
+        environment |= {"DS_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": ""}
     commands = [[sys.executable, str(WORKER), str(out), str(rank), str(world), init, *cases] for rank in range(world)]
     processes = [subprocess.Popen(command, env=environment, cwd=ROOT) for command in commands]
     assert [process.wait(1800) for process in processes] == [0] * world
@@ -82,6 +84,23 @@ def test_half_precision_stays_near(tmp_path):
     for case, values in run(tmp_path, 1, [case for case in CASES if "bf16" in case]).items():
         expected = exact["torch-muon" if case.endswith("muon") else "torch"]
         assert np.abs(np.subtract(values["losses"], expected["losses"])).max() <= 0.05, case
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_engines_agree_and_where_nothing_has_to_wait_nothing_does(tmp_path):
+    cases = ["torch:interrupted", "torch-accumulated", "zero0", "zero1:interrupted", "zero2", "zero3"]
+    exact = run(tmp_path, 1, cases, gpu=True)
+    agree(exact, exact)
+    half = [f"{case}:interrupted" for case in CASES if "bf16" in case or case.endswith("-muon")]
+    found = run(tmp_path, 1, [case for case in half if "zero3-offload-all" not in case], gpu=True)
+    for case, values in found.items():
+        expected = found["torch-bf16-muon" if case.endswith("muon") else "torch-bf16"]
+        assert np.abs(np.subtract(values["losses"], expected["losses"])).max() <= 0.05, case
+        assert values["skipped"] == [True, True], case
+    free = ("torch", "zero0", "zero2-bf16")
+    assert {case: values["unread"] for case, values in (exact | found).items() if case.startswith(free)} == {
+        case: True for case in exact | found if case.startswith(free)
+    }
 
 
 def test_only_matrices_decay():
