@@ -2,7 +2,8 @@
 
 On GPUs in half precision rows with several documents, and layers with a window, go to torch's variable-length
 FlashAttention. Elsewhere each document is attended to by itself, so that the work is that of the documents and no mask
-is held, and windows by blocks of keys. Shape letters: B rows, T positions, H heads, K key/value heads, E head width.
+is held, and windows by blocks of keys; `blocked` is a faster way for CPUs. Shape letters: B rows, T positions, H heads,
+K key/value heads, E head width.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from models.network import blocked
 from models.network.documents import Documents
 
 
@@ -48,6 +50,8 @@ def attend(
 
 
 def _dense(q_BTHE: Tensor, k_BTKE: Tensor, v_BTKE: Tensor, causal: bool, mask: Tensor | None = None) -> Tensor:
+    if mask is None and blocked.fits(q_BTHE):
+        return blocked.attend_by_blocks(q_BTHE, k_BTKE, v_BTKE, causal)
     grouped = q_BTHE.shape[2] != k_BTKE.shape[2]
     out = F.scaled_dot_product_attention(
         q_BTHE.transpose(1, 2),
