@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from jobs.job import InputError, Job, Outcome, Plan, Recipe, connect, main, require
+from jobs.job import InputError, Job, Outcome, Plan, Recipe, connect, main, require, require_weights
 from jobs.progress import Progress
 from models.evaluation.contamination import CLEAN_BELOW
 from models.evaluation.settings import RunSettings, TaskSettings, YardstickSettings
@@ -65,7 +65,7 @@ class Evaluate(Job[EvaluateRecipe]):
             if directory is not None:
                 made_by = "jobs.pretrain or jobs.finetune"
                 found[f"{name}/config"] = require(storage.join(directory, "config.json"), made_by)
-                found[f"{name}/weights"] = _weights(directory)
+                found[f"{name}/weights"] = require_weights(directory, made_by)
         if recipe.tokens is not None:
             found["tokens"] = require(storage.join(recipe.tokens, "manifest.json"), "jobs.tokenize")
         if recipe.contamination is not None:
@@ -161,14 +161,6 @@ def _counted(parts: dict[str, dict[str, int]]) -> list[str]:
         for name, part in parts.items()
         if part["dirty"]
     ]
-
-
-def _weights(directory: str) -> str:
-    """Names the weights by their files' names and sizes and, where they are small, their bytes."""
-    files = [path for path in storage.expand(directory) if path.endswith(".safetensors")]
-    if not files:
-        raise InputError(f"{directory}: no .safetensors file; expected a model in Hugging Face format")
-    return storage.fingerprint([[path, storage.file_fingerprint(path)] for path in files])
 
 
 def _write_samples(location: str, result: TaskResult) -> None:

@@ -45,7 +45,7 @@ class Finetune(Job[FinetuneRecipe]):
     def inputs(self, recipe: FinetuneRecipe) -> dict[str, str]:
         """The base model by its weights and tokenizer, and the data."""
         return {
-            "model": job.require(storage.join(recipe.model, "model.safetensors"), "jobs.pretrain"),
+            "model": job.require_weights(recipe.model, "jobs.pretrain"),
             "tokenizer": job.require(storage.join(recipe.model, "tokenizer.json"), "jobs.pretrain"),
             "data": job.require(recipe.data, "jobs.fetch"),
         }

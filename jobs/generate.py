@@ -11,7 +11,7 @@ from dataclasses import asdict
 
 from pydantic import Field
 
-from jobs.job import Job, Outcome, Plan, Recipe, connect, main, require
+from jobs.job import Job, Outcome, Plan, Recipe, connect, main, require, require_weights
 from models.evaluation.continuations import DecodingSettings
 from models.evaluation.safety import FilterSettings
 from models.evaluation.settings import RunSettings
@@ -38,8 +38,8 @@ class Generate(Job[GenerateRecipe]):
     def inputs(self, recipe: GenerateRecipe) -> dict[str, str]:
         """The model's configuration and weights."""
         made_by = "jobs.pretrain or jobs.finetune"
-        names = ("config.json", "model.safetensors")
-        return {name: require(storage.join(recipe.model, name), made_by) for name in names}
+        config = require(storage.join(recipe.model, "config.json"), made_by)
+        return {"config.json": config, "weights": require_weights(recipe.model, made_by)}
 
     def plan(self, recipe: GenerateRecipe) -> Plan:
         """One line."""

@@ -137,6 +137,18 @@ def require(location: str, made_by: str) -> str:
     return storage.file_fingerprint(location)
 
 
+def require_weights(directory: str, made_by: str) -> str:
+    """Fingerprint of the weights of a Hugging Face directory, in one file or several.
+
+    Raises InputError when there are none.
+    """
+    files = storage.expand(directory) if storage.exists(directory) else []
+    found = {path.rsplit("/", 1)[1]: storage.file_fingerprint(path) for path in files if path.endswith(".safetensors")}
+    if not found:
+        raise InputError(f"{directory}: no .safetensors file; expected a Hugging Face directory, made by {made_by}")
+    return storage.fingerprint(found)
+
+
 def fingerprint(job: Job[R], recipe: R, inputs: dict[str, str]) -> str:
     """Names this work: the same recipe on the same inputs by the same version."""
     return storage.fingerprint([job.name, VERSION, recipe.model_dump(mode="json"), inputs])

@@ -276,10 +276,7 @@ def check_tokenizer(tokens: str, start: Start) -> None:
 def _weights_fingerprint(start: Start) -> str:
     if start.kind == "checkpoint":
         return storage.file_fingerprint(storage.join(start.location, "meta.json"))
-    files = [path for path in storage.expand(start.location) if path.endswith(".safetensors")]
-    if not files:
-        raise InputError(f"{start.location}: no .safetensors file; expected a model in Hugging Face format")
-    return storage.fingerprint([storage.file_fingerprint(path) for path in files])
+    return job.require_weights(start.location, "jobs.pretrain")
 
 
 JOB = Pretrain()

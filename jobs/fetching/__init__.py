@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from jobs.fetching import books, code, evaluation, language, pairs, recipes, vocabularies, web, wiki
+from jobs.fetching import books, code, evaluation, language, ledgers, pairs, recipes, vocabularies, web, wiki
 from jobs.fetching.archives import Archives, Part
 
 PARTS: dict[str, Callable[[Archives, Path], list[Part]]] = {
     "web": web.write,
     "wiki": wiki.write,
+    "ledgers": ledgers.write,  # of the leads
     "recipes": recipes.write,
     "books": books.write,
     "code": code.write,

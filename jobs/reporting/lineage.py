@@ -62,12 +62,13 @@ def _model(location: str, name: str, job: str, fingerprints: dict[str, str | Non
     directory = storage.join(location, name)
     result = _json(storage.join(location, "jobs", job, "result.json")) or {}
     inputs: dict[str, str] = result.get("inputs", {})
-    weights = storage.join(directory, "model.safetensors")
+    there = storage.exists(directory)
+    weights = [path for path in storage.expand(directory) if path.endswith(".safetensors")] if there else []
     return {
         "name": name,
         "job": job,
-        "there": storage.exists(weights),
-        "weights_sha256": hashlib.sha256(storage.read_bytes(weights)).hexdigest() if storage.exists(weights) else None,
+        "there": bool(weights),
+        "weights_sha256": ", ".join(hashlib.sha256(storage.read_bytes(path)).hexdigest() for path in weights) or None,
         "fingerprint": result.get("fingerprint"),
         "finished_at": result.get("finished_at"),
         "inputs": inputs,

@@ -20,6 +20,8 @@ from pipelines.tokens import TokenStore
 Progress = Callable[[float, float], None]
 """Told how many requests are answered, and of how many."""
 
+_BY_GROUP = ("held_out", "toxicity", "needle", "copy")
+
 
 class Evaluation:
     """Tasks read and turned into requests; `run` asks the model.
@@ -114,9 +116,9 @@ def table(lines: Sequence[TaskFigure]) -> list[str]:
     """Figures as aligned lines for a person: task, metric, value ± standard error, chance, baselines, items.
 
     Where items are known to be dirty, the values of clean and dirty ones follow with their numbers. Groups are
-    shown of held-out text and toxicity only; the results have all.
+    shown of some tasks only; the results have all.
     """
-    lines = [line for line in lines if line.group == "all" or line.task in ("held_out", "toxicity")]
+    lines = [line for line in lines if line.group == "all" or line.task in _BY_GROUP]
     parts = [name for name in ("clean", "dirty") if any(name in line.parts for line in lines)]
     head = ("task", "metric", "value", "", "chance", "baselines", "n", *parts)
     cells: list[tuple[str, ...]] = [head]

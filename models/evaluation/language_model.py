@@ -50,10 +50,14 @@ class LanguageModel:
                 spans.append(count)
                 owners.append(owner)
         inputs = self._padded([row[:-1] for row in rows], left=False)
-        logits = self.model(**inputs, use_cache=False).logits
+        # Of a long context only the end is scored, and its logits alone are made.
+        first = min(len(row) - 1 - count for row, count in zip(rows, spans, strict=True))
+        keep = inputs["input_ids"].shape[1] - first
+        logits = self.model(**inputs, use_cache=False, logits_to_keep=keep).logits
         sums, greedy = [0.0] * len(requests), [True] * len(requests)
         for number, (row, count, owner) in enumerate(zip(rows, spans, owners, strict=True)):
-            scores = logits[number, len(row) - 1 - count : len(row) - 1].float()
+            end = len(row) - 1 - first
+            scores = logits[number, end - count : end].float()
             target = torch.tensor(row[-count:], device=scores.device)
             chosen = scores.gather(1, target[:, None])[:, 0] - scores.logsumexp(dim=1)
             sums[owner] += float(chosen.double().sum())

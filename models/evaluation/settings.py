@@ -10,8 +10,22 @@ class TaskSettings(BaseModel, extra="forbid", frozen=True):
 
     task: str = Field(description="a task of models.evaluation.tasks.TASKS")
     file: str | None = Field(default=None, description="rows below `data`; by default <task>.jsonl")
-    limit: int | None = Field(default=None, ge=1, description="items (held_out: documents of each source); all if none")
-    max_tokens: int = Field(default=512, ge=16, description="held_out, fill_mask: tokens of a document that are scored")
+    limit: int | None = Field(
+        default=None,
+        ge=1,
+        description="items (held_out: documents of each source; needle, copy: of each length and depth); all, or 20",
+    )
+    max_tokens: int = Field(
+        default=512,
+        ge=16,
+        description="held_out, fill_mask: tokens of a document that are scored; copy: of the passage, at most",
+    )
+    lengths: tuple[int, ...] = Field(
+        default=(), description="needle, copy: tokens of context; from 256 doubling up to what the model sees, if none"
+    )
+    depths: tuple[float, ...] = Field(
+        default=(0.0, 0.25, 0.5, 0.75, 1.0), min_length=1, description="needle: where the sentence stands; 0: first"
+    )
     window: int | None = Field(
         default=None,
         ge=2,
@@ -38,6 +52,20 @@ class TaskSettings(BaseModel, extra="forbid", frozen=True):
         if filled.count("\0") != 1:
             raise ValueError("expected {text} once, and {language} or not")
         return instruction
+
+    @field_validator("lengths")
+    @classmethod
+    def _some_tokens(cls, lengths: tuple[int, ...]) -> tuple[int, ...]:
+        if any(length < 32 for length in lengths):
+            raise ValueError("expected 32 tokens or more")
+        return lengths
+
+    @field_validator("depths")
+    @classmethod
+    def _within(cls, depths: tuple[float, ...]) -> tuple[float, ...]:
+        if not all(0 <= depth <= 1 for depth in depths):
+            raise ValueError("expected numbers from 0 to 1")
+        return depths
 
     @field_validator("task")
     @classmethod

