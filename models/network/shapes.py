@@ -114,6 +114,11 @@ def _published(hidden: int, layers: int, heads: int, kv_heads: int, feed_forward
     return ModelSettings.model_validate(shape | {"feed_forward_size": feed_forward, "tied_embeddings": False} | other)
 
 
+def _small(vocabulary_size: int) -> ModelSettings:
+    """What learns most in ten minutes on two CPU cores (models/README.md has the ablation)."""
+    return of_depth(5, hidden_size=192, vocabulary_size=vocabulary_size, tied_embeddings=False)
+
+
 _LLAMA_2 = {"vocabulary_size": 32000, "maximum_positions": 4096}
 _LLAMA_3 = {"vocabulary_size": 128256, "maximum_positions": 8192, "rope_theta": 5e5}
 _QWEN_3 = {
@@ -137,11 +142,12 @@ PRESETS: dict[str, ModelSettings] = {
     "tiny": ModelSettings(
         vocabulary_size=256, hidden_size=64, layers=2, heads=4, kv_heads=2, feed_forward_size=128, maximum_positions=512
     ),
-    "quickstart": ModelSettings(hidden_size=192, layers=4, heads=3, kv_heads=3, feed_forward_size=512),
+    "quickstart": _small(4096),
     "quickstart-encoder": ModelSettings(
         architecture="encoder", hidden_size=128, layers=3, heads=2, kv_heads=2, feed_forward_size=352
     ),
     "2m": of_depth(3),
+    "5m": _small(8192),
     "8m": of_depth(5),
     "25m": ModelSettings(
         vocabulary_size=16384, hidden_size=384, layers=10, heads=6, kv_heads=3, feed_forward_size=1024

@@ -52,11 +52,12 @@ class SearchSettings(BaseModel, extra="forbid", frozen=True):
     proxy: ModelSettings = Field(description="the network that is tried; `preset: NAME` starts from a named one")
     validation_sequences: int = Field(default=64, ge=1, description="held-out sequences each rung is measured on")
     concurrent: int = Field(default=0, ge=0, description="trials at once, one CPU each; 0: as many as there are CPUs")
-    width_exponent: float = Field(
-        default=1.0,
+    width_exponent: float | None = Field(
+        default=None,
         ge=0,
-        description="the target's learning rate is the proxy's times (proxy width / target width) to this power: 1 "
-        "is the rule for Adam and hidden matrices (Yang et al. 2022, arXiv 2203.03466), 0 leaves it",
+        description="the target's learning rate is the proxy's times (proxy width / target width) to this power; none: "
+        "1 for adamw, the rule for Adam and hidden matrices (Yang et al. 2022, arXiv 2203.03466), and 0 for muon, "
+        "whose updates are of one size at any width (Liu et al. 2025, arXiv 2502.16982)",
     )
     horizon_exponent: float = Field(
         default=0.32,
@@ -100,7 +101,10 @@ class SearchSettings(BaseModel, extra="forbid", frozen=True):
 
         Batch and weight decay are taken over; the learning rate is scaled with the width and the horizon.
         """
-        factor = (self.proxy.hidden_size / target.hidden_size) ** self.width_exponent
+        exponent = self.width_exponent
+        if exponent is None:
+            exponent = 0.0 if training.optimizer == "muon" else 1.0
+        factor = (self.proxy.hidden_size / target.hidden_size) ** exponent
         factor *= (self.tokens / training.tokens) ** self.horizon_exponent
         found = {
             "learning_rate": float(f"{best.learning_rate * factor:.4g}"),

@@ -19,11 +19,14 @@ _NAMES = {
     "loss": re.compile(r"log_softmax|nll_loss|cross_entropy"),
     "embedding": re.compile(r"embedding"),
 }
+_ATTENTION = re.compile(r"_Blocked")
 _WITHIN = {"optimizer": re.compile(r"Optimizer\.step"), "loss": re.compile(r"CrossEntropy|NllLoss|LogSoftmax")}
 
 
 def kind_of(event: Any) -> str:
     """The kind of an operation, by its name and by what it is part of."""
+    if _within(event, _ATTENTION):
+        return KINDS[1]
     if _PRODUCTS.search(event.name) and not _within(event, _WITHIN["optimizer"]):
         return KINDS[0]
     for kind, pattern in _NAMES.items():

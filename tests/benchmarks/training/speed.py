@@ -125,7 +125,8 @@ class Speed:
         for key, name in (("d_share_of_peak", "D"), ("a_share_of_peak", "A")):
             if shares := self.shares(name):
                 figures[key] = statistics.median(shares)
-                print(f"{key}: {figures[key]:.3f} ({_range(shares, '.3f')})")
+                figures[f"{key}_attention_in_full"] = full = figures[key] * _attention_in_full()
+                print(f"{key}: {figures[key]:.3f} ({_range(shares, '.3f')}); with attention in full {full:.3f}")
         if mine := self.found.get("D"):
             figures["data_wait"] = statistics.median(each["data_wait"] for each in mine)
             clocks = [each["loop_seconds"] / each["seconds"] for each in mine]
@@ -153,6 +154,13 @@ def profiles(speed: Speed, names: list[str]) -> None:
         print(f"\n{name}: operations that take most")
         for operation, milliseconds in found[name]["operations"].items():
             print(f"  {milliseconds:9.1f} ms  {operation}")
+
+
+def _attention_in_full() -> float:
+    """FLOPs of a token with all scores of a row counted (Chowdhery et al. 2022), over those with the causal half."""
+    shape = task.SHAPE
+    half = shape.flops_per_token(task.LENGTH)
+    return (half + 6.0 * shape.layers * shape.heads * shape.head_size * task.LENGTH) / half
 
 
 def _range(values: list[float], form: str) -> str:

@@ -92,6 +92,15 @@ def test_the_learning_rate_is_carried_over_by_width(exponent, rate):
     assert (found.tokens, found.workers, found.zero_stage) == (10_000, 2, 2)
 
 
+@pytest.mark.parametrize(("optimizer", "rate"), [("adamw", 0.0025), ("muon", 0.01)])
+def test_by_default_width_counts_for_adamw_and_not_for_muon(optimizer, rate):
+    target = PRESETS["tiny"].model_copy(update={"hidden_size": 256})
+    training = TRAINING.model_copy(update={"optimizer": optimizer})
+    settings = search(horizon_exponent=0.0)
+    best = trial_settings(training, settings, {"learning_rate": 0.01, "tokens_per_step": 128}, settings.tokens)
+    assert settings.transferred(training, best, target).learning_rate == pytest.approx(rate)
+
+
 def test_a_longer_run_gets_a_lower_rate():
     settings = search(horizon_exponent=0.5)
     best = trial_settings(TRAINING, settings, {"learning_rate": 0.01, "tokens_per_step": 128}, settings.tokens)

@@ -1,0 +1,46 @@
+"""Ledgers: what comes again within a document is word for word what stood there, and the same call makes the same."""
+
+import json
+import re
+from collections import Counter
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from jobs.fetching import ledgers
+from jobs.fetching.archives import Archives
+
+LEAD = "The town lies on a river in the north. It has a harbour, a mill and two bridges that are old. Nobody knows why."
+
+
+def documents(directory: Path) -> list[dict[str, str]]:
+    (directory / "wiki").mkdir(parents=True)
+    (directory / "wiki/wiki-en.jsonl").write_text(json.dumps({"text": f"Town\n\n{LEAD}"}) + "\n")
+    (part,) = ledgers.write(cast(Archives, None), directory)
+    rows = [json.loads(line) for line in (directory / part.path).read_text().splitlines()]
+    assert part.documents == len(rows) == ledgers.DOCUMENTS
+    return rows
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, str]]:
+    return documents(tmp_path_factory.mktemp("once"))
+
+
+def test_a_name_keeps_its_code_and_codes_come_again(made: list[dict[str, str]]) -> None:
+    said = 0
+    for row in made[:200]:
+        facts = re.findall(r"The code of (\w+) is (\d{5})\.", row["text"])
+        codes = dict(facts)
+        assert all(codes[name] == code for name, code in facts)
+        said += sum(count - 1 for count in Counter(facts).values())
+    assert said > 2000
+
+
+def test_documents_differ_in_length_and_are_made_again_alike(made: list[dict[str, str]], tmp_path: Path) -> None:
+    sizes = sorted(len(row["text"]) for row in made)
+    assert sizes[len(sizes) // 4] < 2_000
+    assert sizes[-len(sizes) // 4] > 7_000
+    assert max(sizes) < 25_000
+    assert documents(tmp_path) == made
