@@ -121,12 +121,11 @@ def test_the_loss_lands_between_the_floor_and_a_fifth_of_what_sight_is_worth(tmp
     assert language.floor - 0.005 < loss < language.floor + worth / 5
 
 
-class Sums(Language):
-    """Triples of two random tokens and their sum: of a triple, any hidden token follows from the two others."""
+class Twice(Language):
+    """Twelve random tokens, and the same again: what is hidden stands twelve tokens to the right, or to the left."""
 
     def sequence(self, draw):
-        pairs = draw.integers(0, CONTENT, (self.sequence_length // 3, 2))
-        return FIRST + np.column_stack((pairs, pairs.sum(1) % CONTENT)).ravel()
+        return FIRST + np.tile(draw.integers(0, CONTENT, self.sequence_length // 2), 2)
 
     def batch(self, indices):
         tokens = self.tokens(indices)
@@ -138,8 +137,8 @@ class Sums(Language):
 
 
 def test_hidden_tokens_are_found_where_a_5_gram_cannot_know_them(tmp_path):
-    language = Sums(30, 0.0)
-    network = trained(tmp_path, language, "encoder", FIRST + CONTENT, steps=800)
+    language = Twice(24, math.log(CONTENT) / 2)
+    network = trained(tmp_path, language, "encoder", FIRST + CONTENT)
     unseen = range(UNSEEN, UNSEEN + 100)
     batch, whole = language.batch(unseen), language.tokens(unseen)
     hidden = batch["labels"] != IGNORED
@@ -151,5 +150,5 @@ def test_hidden_tokens_are_found_where_a_5_gram_cannot_know_them(tmp_path):
     # With the true tokens to its left, which the network does not always see.
     at = list(zip(*np.nonzero(hidden), strict=True))
     theirs = np.mean([ngram.distribution(whole[row, :t]).argmax() == whole[row, t] for row, t in at])
-    assert theirs > 0.2
-    assert found > theirs + 0.2
+    assert theirs < 0.2
+    assert found > 0.7
