@@ -22,7 +22,7 @@ from models.evaluation.tasks.base import Task, TaskFigure, TaskResult
 _SHORTEST = 256
 _ITEMS = 20
 _SHOWN = 8
-_BEGINNINGS = ("B", "C", "D", "F", "G", "H", "K", "L", "M", "N", "P", "R", "S", "T", "V", "W", "Br", "Cl", "Fl", "Gr", "St")
+_BEGINNINGS = ("B", "C", "D", "F", "G", "H", "K", "L", "M", "N", "P", "R", "S", "T", "V", "Br", "Cl", "Gr", "St")
 _ENDINGS = ("arrow", "aydon", "elling", "ickford", "oswick", "undel", "eastol", "irmond", "otham", "umber", "enwick")
 
 

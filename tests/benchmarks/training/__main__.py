@@ -12,8 +12,9 @@ clipping, on two threads: A to F start from the same weights and read the same t
 take turns, each time in a fresh process; steps after the warm-up count. Ratios are of the same round; figures are
 medians. A row is one document, as the plain programs take it; `documents` is ours with attention within documents.
 `d_share_of_peak` is D's model FLOPs (`ModelSettings.flops_per_token`, which counts causal attention as half) over the
-rate of the machine's matrix products, measured in the same rounds; beside it with attention counted in full. Memory is the high-water mark of resident memory
-above that before the first step. `data_wait` is the share of D's steps that it waits for data, from metrics.jsonl.
+rate of the machine's matrix products, measured in the same rounds; beside it with attention counted in full. Memory is
+the high-water mark of resident memory above that before the first step. `data_wait` is the share of D's steps that it
+waits for data, from metrics.jsonl.
 
 quality: A (Llama, AdamW), N (nanochat's network, Muon) and ours (`--variants`; else `variants.BEST`), each trained for
 so many minutes of the clock on two threads, in bits per byte of the same held-out text (`quality`).

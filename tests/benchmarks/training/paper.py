@@ -110,7 +110,7 @@ def main() -> None:
     total = sum(seconds.values()) / (1 - LAUNCHES)
     flops = model.flops_per_token(options.length) * tokens
     mfu = flops / total / options.peak
-    print(f"{options.preset}: {model.parameters():,} parameters, {tokens:,} tokens a step in rows of {options.length:,}")
+    print(f"{options.preset}: {model.parameters():,} parameters, {tokens:,} tokens a step, rows of {options.length:,}")
     for part in found:
         share = seconds[part.name] / total
         print(f"{part.name:24} {part.flops:9.2e} FLOPs {part.moved:9.2e} B {seconds[part.name]:8.3f} s {share:6.1%}")
@@ -130,7 +130,13 @@ def main() -> None:
         f"activations recomputed: {less / 1e9:.1f} GB, and a third more products and attention"
     )
     if options.json:
-        print(json.dumps({"mfu": mfu, "mfu_attention_in_full": palm, "step_seconds": total, "tokens_per_second": tokens / total, **memory}))
+        figures = {
+            "mfu": mfu,
+            "mfu_attention_in_full": palm,
+            "step_seconds": total,
+            "tokens_per_second": tokens / total,
+        }
+        print(json.dumps(figures | memory))
 
 
 if __name__ == "__main__":

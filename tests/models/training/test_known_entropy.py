@@ -1,4 +1,4 @@
-"""Languages whose entropy is known: a network gets near it, not below it, and learns what needs long or both-sided sight.
+"""Languages whose entropy is known: a network gets near it, not below it, and learns what needs far or two-sided sight.
 
 Samples are drawn without end, so nothing can be learned by heart; the loss is that of samples never seen.
 """
