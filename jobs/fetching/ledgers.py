@@ -26,7 +26,7 @@ _ENDINGS = ("ck", "d", "ff", "l", "m", "n", "nd", "rt", "s", "sh", "st", "t", "t
 
 def statement(name: str, code: int) -> str:
     """The sentence that gives a name its code."""
-    return f"The code of {name} is {code}."
+    return f"The code: {name} {code}."
 
 
 def a_name(draw: random.Random) -> str:
@@ -64,16 +64,18 @@ def _ledger(draw: random.Random, sentences: list[str]) -> Iterator[Any]:
     """A document's sentences; lengths are even on a logarithmic scale."""
     low, high = _CHARACTERS
     left = low * (high / low) ** draw.random()
+    # Half of the documents hold little but codes: what looking back is worth is learned there first.
+    new, again, quote = (0.25, 0.9, 0.9) if draw.random() < 0.5 else (0.15, 0.45, 0.65)
     facts: list[str] = []
     quoted: list[str] = []
     while left > 0:
         kind = draw.random()
-        if kind < 0.2 or not facts:
+        if kind < new or not facts:
             sentence = statement(a_name(draw), a_code(draw))
             facts.append(sentence)
-        elif kind < 0.5:
+        elif kind < again:
             sentence = draw.choice(facts)
-        elif kind < 0.65 and quoted:
+        elif kind < quote and quoted:
             sentence = draw.choice(quoted)
         else:
             sentence = draw.choice(sentences)

@@ -190,7 +190,9 @@ def main() -> None:
     for name in names:
         command = [sys.executable, "-m", "tests.benchmarks.long_context", *sys.argv[1:], "--one", name]
         environment = {**os.environ, "OMP_NUM_THREADS": str(2 // CASES[name].get("workers", 1))}
-        done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True, env=environment)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=environment)
+        if done.returncode:
+            raise SystemExit(f"{name} ended with status {done.returncode}:\n{done.stderr[-4000:]}")
         found = json.loads(done.stdout.splitlines()[-1])
         figures[name] = found
         print(

@@ -31,7 +31,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, str]]:
 def test_a_name_keeps_its_code_and_codes_come_again(made: list[dict[str, str]]) -> None:
     said = 0
     for row in made[:200]:
-        facts = re.findall(r"The code of (\w+) is (\d{5})\.", row["text"])
+        facts = re.findall(r"The code: (\w+) (\d{5})\.", row["text"])
         codes = dict(facts)
         assert all(codes[name] == code for name, code in facts)
         said += sum(count - 1 for count in Counter(facts).values())

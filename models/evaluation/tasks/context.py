@@ -113,8 +113,8 @@ class Needle(FromContext):
         for depth in self.settings.depths:
             draw = self._draw(length, number)
             name, code = draw.choice(_BEGINNINGS) + draw.choice(_ENDINGS), draw.randrange(10_000, 100_000)
-            needle = np.asarray(encode(f" The code of {name} is {code}."), np.int64)
-            question = self.context.pair(f" The code of {name} is", f" {code}")
+            needle = np.asarray(encode(f" The code: {name} {code}."), np.int64)
+            question = self.context.pair(f" The code: {name}", f" {code}")
             room = length - 1 - len(needle) - len(question.context)
             if room < 0:
                 raise rows.RowError(f"{self.name}: lengths: {length} tokens do not hold the sentence and the question")
@@ -129,7 +129,7 @@ class Needle(FromContext):
                 "without": _question(start, plain, question),
                 "bytes": len(f" {code}"),
                 "depth": depth,
-                "question": f"The code of {name} is",
+                "question": f"The code: {name}",
                 "answer": str(code),
             }
 
