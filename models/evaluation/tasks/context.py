@@ -18,12 +18,11 @@ from models.evaluation.metrics.likelihood import BitsPerByte
 from models.evaluation.requests import Answer, Request
 from models.evaluation.settings import TaskSettings
 from models.evaluation.tasks.base import Task, TaskFigure, TaskResult
+from models.evaluation.tasks.needles import fact, question, statement
 
 _SHORTEST = 256
 _ITEMS = 20
 _SHOWN = 8
-_BEGINNINGS = ("B", "C", "D", "F", "G", "H", "K", "L", "M", "N", "P", "R", "S", "T", "V", "Br", "Cl", "Gr", "St")
-_ENDINGS = ("arrow", "aydon", "elling", "ickford", "oswick", "undel", "eastol", "irmond", "otham", "umber", "enwick")
 
 
 class FromContext(Task):
@@ -100,10 +99,10 @@ class FromContext(Task):
 
 
 class Needle(FromContext):
-    """A made-up name's code stands somewhere in other text and is asked for at its end (Kamradt 2023).
+    """Which password goes with which word stands somewhere in other text and is asked for at its end (Kamradt 2023).
 
-    Right is when every token of the code comes first. Depth 0 is the beginning. "without" is the same text without the
-    sentence.
+    Right is when every token of the password comes first. Depth 0 is the beginning. "without" is the same text without
+    the sentence.
     """
 
     name = "needle"
@@ -112,10 +111,10 @@ class Needle(FromContext):
         encode, start = self.context.encode, self.context.start
         for depth in self.settings.depths:
             draw = self._draw(length, number)
-            name, code = draw.choice(_BEGINNINGS) + draw.choice(_ENDINGS), draw.randrange(10_000, 100_000)
-            needle = np.asarray(encode(f" The code: {name} {code}."), np.int64)
-            question = self.context.pair(f" The code: {name}", f" {code}")
-            room = length - 1 - len(needle) - len(question.context)
+            key, value = fact(draw)
+            needle = np.asarray(encode(f" {statement(key, value)}"), np.int64)
+            asked = self.context.pair(f" {question(key)}", f" {value}")
+            room = length - 1 - len(needle) - len(asked.context)
             if room < 0:
                 raise rows.RowError(f"{self.name}: lengths: {length} tokens do not hold the sentence and the question")
             text = self._some_text(draw, room)
@@ -125,22 +124,22 @@ class Needle(FromContext):
             yield {
                 "id": f"{length}/{depth:g}/{number}",
                 "groups": (f"{length} tokens", f"{length} tokens, depth {depth:g}"),
-                "with": _question(start, shown, question),
-                "without": _question(start, plain, question),
-                "bytes": len(f" {code}"),
+                "with": _asked(start, shown, asked),
+                "without": _asked(start, plain, asked),
+                "bytes": len(f" {value}"),
                 "depth": depth,
-                "question": f"The code: {name}",
-                "answer": str(code),
+                "question": question(key),
+                "answer": value,
             }
 
     def score(self, answers: Sequence[Answer]) -> TaskResult:
-        """Share of codes found and their bits per byte, by length, and by length and depth."""
+        """Share of passwords found and their bits per byte, by length, and by length and depth."""
         figures = []
         for group, at in self._groups():
-            codes = [self.rows[i]["answer"] for i in at]
+            golds = [self.rows[i]["answer"] for i in at]
             without = sum(answers[2 * i + 1].greedy for i in at) / len(at)
             found = [answers[2 * i].greedy for i in at]
-            figures.append(self.figure("greedy_accuracy", found, codes, group, None, {"without": without}))
+            figures.append(self.figure("greedy_accuracy", found, golds, group, None, {"without": without}))
             figures.append(self._bits(at, answers, group))
         samples = [
             {
@@ -201,5 +200,5 @@ class Copy(FromContext):
         return TaskResult(figures, samples)
 
 
-def _question(start: int, text: npt.NDArray[np.int64], question: Request) -> Request:
-    return Request("loglikelihood", [start, *text.tolist(), *question.context], question.continuation)
+def _asked(start: int, text: npt.NDArray[np.int64], asked: Request) -> Request:
+    return Request("loglikelihood", [start, *text.tolist(), *asked.context], asked.continuation)
