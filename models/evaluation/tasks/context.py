@@ -181,7 +181,7 @@ class Copy(FromContext):
             "with": Request("loglikelihood", first, again),
             "without": Request("loglikelihood", second, again),
             "bytes": max(1, int(self.sizes[passage[_SHOWN:]].sum())),
-            "passage": self.context.decode(passage),
+            "passage": self.context.decode(passage.tolist()),
         }
 
     def score(self, answers: Sequence[Answer]) -> TaskResult:
