@@ -58,7 +58,7 @@ def test_a_dry_run_tells_passes_and_steps(tmp_path: Path, base: Path, capsys: py
             "pairs.jsonl:201: the assistant's text spells",
         ),
         ({"id": "x", "en": "Save", "fr": "é" * 300}, "drop_too_long=false", "pairs.jsonl:201: takes"),
-        ({"id": "x", "en": "a", "fr": "b"}, "model=/nowhere", "/nowhere/model.safetensors: not there"),
+        ({"id": "x", "en": "a", "fr": "b"}, "model=/nowhere", "/nowhere: no .safetensors file"),
         ({"id": "x", "en": "a", "fr": "b"}, "examples.direction=1", "examples.direction: unknown key; did you mean"),
     ],
 )
