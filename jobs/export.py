@@ -37,7 +37,10 @@ def export(checkpoint: str, out: str, dtype: str | None = None, max_shard_bytes:
     start = Start.of(checkpoint)
     if start.kind != "checkpoint":
         raise ValueError(f"{checkpoint}: is a Hugging Face directory already")
-    meta = json.loads(read_file(f"{start.location}/meta.json") or b"{}")
+    written = read_file(f"{start.location}/meta.json")
+    if written is None:
+        raise FileNotFoundError(f"{start.location}/meta.json: not there; expected what the checkpoint is of")
+    meta = json.loads(written)
     card = model_card(
         title=f"Checkpoint of step {meta['step']:,}",
         settings=start.settings,

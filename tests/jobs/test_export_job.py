@@ -1,6 +1,7 @@
 """jobs.export: a checkpoint becomes what transformers loads, in as many files as asked for; anything else is named."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,15 @@ def test_what_is_no_checkpoint_is_named(run: Path, tmp_path: Path, capsys: pytes
     assert main([str(run), str(tmp_path / "out")]) == 0
     assert main([str(tmp_path / "out"), str(tmp_path / "again")]) == 2
     assert "is a Hugging Face directory already" in capsys.readouterr().err
+
+
+def test_a_checkpoint_without_its_description_is_named(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    (tmp_path / "run/checkpoints/step-00000003/meta.json").unlink()
+    assert main([str(tmp_path / "run/checkpoints/step-00000003"), str(tmp_path / "out")]) == 2
+    assert "step-00000003/meta.json: not there" in capsys.readouterr().err
 
 
 def test_a_directory_without_weights_is_refused(tmp_path: Path) -> None:
