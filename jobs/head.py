@@ -24,6 +24,7 @@ from pathlib import Path
 
 # A session's socket paths add about 65 characters to the directory, and Unix allows 107.
 _LONGEST_TEMP_DIR = 40
+_OURS = range(20_000, 32_768)
 
 
 @dataclass(frozen=True)
@@ -155,12 +156,18 @@ _PORTS = (
 
 
 def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
+    """Free now, and no port that the kernel gives to somebody's connection before Ray listens on it.
+
+    Those come from 32768 on, Ray's own workers' from 10002 to 19999.
+    """
+    with contextlib.ExitStack() as held:
+        ports: list[int] = []
+        while len(ports) < count:
+            port = secrets.choice(_OURS)
+            with contextlib.suppress(OSError):
+                each = held.enter_context(socket.socket())
+                each.bind(("127.0.0.1", port))
+                ports.append(port)
     return ports
 
 

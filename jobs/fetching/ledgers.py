@@ -47,8 +47,8 @@ def _ledger(draw: random.Random, sentences: list[str]) -> Iterator[Any]:
     """A document's sentences; lengths are even on a logarithmic scale."""
     low, high = _CHARACTERS
     left = low * (high / low) ** draw.random()
-    # Half of the documents hold little but passwords: what looking back is worth is learned there first.
-    new, again, quote = (0.25, 0.9, 0.9) if draw.random() < 0.5 else (0.15, 0.45, 0.65)
+    # Half of the documents hold nothing but passwords: what looking back is worth is learned there first.
+    new, again, quote = (0.2, 1.0, 1.0) if draw.random() < 0.5 else (0.12, 0.4, 0.65)
     facts: dict[str, str] = {}
     quoted: list[str] = []
     while left > 0:
@@ -57,11 +57,16 @@ def _ledger(draw: random.Random, sentences: list[str]) -> Iterator[Any]:
             key, value = fact(draw)
             sentence = facts.setdefault(key, statement(key, value))
         elif kind < again:
-            sentence = draw.choice(list(facts.values()))
+            sentence = _one_before(draw, list(facts.values()))
         elif kind < quote and quoted:
-            sentence = draw.choice(quoted)
+            sentence = _one_before(draw, quoted)
         else:
             sentence = draw.choice(sentences)
             quoted.append(sentence)
         yield sentence
         left -= len(sentence) + 1
+
+
+def _one_before(draw: random.Random, said: list[str]) -> str:
+    """How far back is even on a logarithmic scale: near enough, often enough, for the shortest context to see it."""
+    return said[-int(len(said) ** draw.random())]

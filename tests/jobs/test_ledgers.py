@@ -38,6 +38,20 @@ def test_a_word_keeps_its_password_and_passwords_come_again(made: list[dict[str,
     assert said > 2000
 
 
+def test_most_of_what_comes_again_stands_where_a_short_context_sees_it(made: list[dict[str, str]]) -> None:
+    long = [row["text"] for row in made if len(row["text"]) > 12_000]
+    near = far = 0
+    for text in long[:50]:
+        newest: dict[str, int] = {}
+        for found in re.finditer(r"The password: \w+ \w+\.", text):
+            if found[0] in newest:
+                # A token of these texts is about four characters.
+                distance = (found.start() - newest[found[0]]) / 4
+                near, far = near + (distance < 200), far + (distance > 1000)
+            newest[found[0]] = found.start()
+    assert near > 5 * far > 50
+
+
 def test_documents_differ_in_length_and_are_made_again_alike(made: list[dict[str, str]], tmp_path: Path) -> None:
     sizes = sorted(len(row["text"]) for row in made)
     assert sizes[len(sizes) // 4] < 2_000
