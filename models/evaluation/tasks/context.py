@@ -101,26 +101,26 @@ class FromContext(Task):
 class Needle(FromContext):
     """Which password goes with which word stands somewhere in other text and is asked for at its end (Kamradt 2023).
 
-    Right is when every token of the password comes first. Depth 0 is the beginning. "without" is the same text without
-    the sentence.
+    The word is one that the other text gives no password for. Right is when every token of the password comes first.
+    Depth 0 is the beginning. "without" is the same text without the sentence.
     """
 
     name = "needle"
 
     def _items(self, length: int, number: int) -> Iterator[rows.Row]:
         encode, start = self.context.encode, self.context.start
+        draw = self._draw(length, number)
+        text = self._some_text(draw, length)
+        key, value = fact(draw, self.context.decode(text.tolist()))
+        needle = np.asarray(encode(f" {statement(key, value)}"), np.int64)
+        asked = self.context.pair(f" {question(key)}", f" {value}")
+        room = length - 1 - len(needle) - len(asked.context)
+        if room < 0:
+            raise rows.RowError(f"{self.name}: lengths: {length} tokens do not hold the sentence and the question")
+        plain = text[: room + len(needle)]
         for depth in self.settings.depths:
-            draw = self._draw(length, number)
-            key, value = fact(draw)
-            needle = np.asarray(encode(f" {statement(key, value)}"), np.int64)
-            asked = self.context.pair(f" {question(key)}", f" {value}")
-            room = length - 1 - len(needle) - len(asked.context)
-            if room < 0:
-                raise rows.RowError(f"{self.name}: lengths: {length} tokens do not hold the sentence and the question")
-            text = self._some_text(draw, room)
             before = round(depth * room)
-            shown = np.concatenate((text[:before], needle, text[before:]))
-            plain = np.concatenate((text, self._some_text(draw, len(needle))))
+            shown = np.concatenate((text[:before], needle, text[before:room]))
             yield {
                 "id": f"{length}/{depth:g}/{number}",
                 "groups": (f"{length} tokens", f"{length} tokens, depth {depth:g}"),

@@ -35,6 +35,7 @@ def statement(key: str, value: str) -> str:
     return f"{question(key)} {value}."
 
 
-def fact(draw: random.Random) -> tuple[str, str]:
-    """A key and a value, any two words."""
-    return draw.choice(WORDS), draw.choice(WORDS)
+def fact(draw: random.Random, said: str = "") -> tuple[str, str]:
+    """A key and a value, any two words; the key is one that `said` gives no value for, if there is one."""
+    keys = [word for word in WORDS if f"{question(word)} " not in said] if said else WORDS
+    return draw.choice(keys or WORDS), draw.choice(WORDS)

@@ -1,5 +1,6 @@
 """Needle and copy: items hold what they say they hold, and a perfect memory finds all of it, no memory nothing."""
 
+import random
 from itertools import pairwise
 
 import pytest
@@ -8,6 +9,7 @@ from models.evaluation import rows
 from models.evaluation.requests import Answer, Request
 from models.evaluation.settings import TaskSettings
 from models.evaluation.tasks import TASKS, Context, Task
+from models.evaluation.tasks.needles import WORDS, fact, statement
 
 LENGTHS = (64, 200)
 
@@ -57,6 +59,13 @@ def test_the_needle_stands_at_its_depth(context: Context) -> None:
         assert (len(before) < 10) == (row["depth"] == 0)
         assert (len(after) < 60) == (row["depth"] == 1)
         assert context.decode(clued.continuation).strip() == row["answer"]
+
+
+def test_a_word_that_other_text_gives_a_password_is_not_asked_for() -> None:
+    draw = random.Random(0)
+    said = " ".join(statement(word, draw.choice(WORDS)) for word in WORDS if word not in ("key", "window"))
+    assert {fact(draw, said)[0] for _ in range(50)} == {"key", "window"}
+    assert fact(draw, said + statement("key", "oak") + statement("window", "key"))[0] in WORDS
 
 
 @pytest.mark.parametrize("name", ["needle", "copy"])
