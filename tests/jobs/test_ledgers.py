@@ -3,7 +3,6 @@
 import json
 import re
 from collections import Counter
-from itertools import pairwise
 from pathlib import Path
 from typing import cast
 
@@ -29,26 +28,14 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, str]]:
     return documents(tmp_path_factory.mktemp("once"))
 
 
-def test_in_prose_a_word_keeps_its_password_and_passwords_come_again(made: list[dict[str, str]]) -> None:
+def test_a_word_keeps_its_password_and_passwords_come_again(made: list[dict[str, str]]) -> None:
     said = 0
     for row in made[:200]:
         facts = re.findall(r"The password: (\w+) (\w+)\.", row["text"])
         passwords = dict(facts)
         assert all(passwords[key] == value for key, value in facts)
         said += sum(count - 1 for count in Counter(facts).values())
-    assert said > 500
-
-
-def test_lists_say_the_same_passwords_in_another_order(made: list[dict[str, str]]) -> None:
-    lists = again = 0
-    for row in made[:200]:
-        found = re.findall(r"The passwords: (.+?)\.", row["text"])
-        lists += len(found)
-        for one, other in pairwise(found):
-            assert len(set(one.split(", "))) == 8
-            again += one != other and set(one.split(", ")) == set(other.split(", "))
-    assert lists > 2000
-    assert lists / 2 < again < lists
+    assert said > 2000
 
 
 def test_most_of_what_comes_again_stands_where_a_short_context_sees_it(made: list[dict[str, str]]) -> None:

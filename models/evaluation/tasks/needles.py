@@ -6,7 +6,6 @@ Keys and values are plain nouns, so that a fact is a few tokens and a guess is r
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 
 _NOUNS = """
 acorn anchor apple apron arch arrow badge banner barley barn barrel basin basket beacon beam bell bench berry
@@ -34,11 +33,6 @@ def question(key: str) -> str:
 def statement(key: str, value: str) -> str:
     """The fact."""
     return f"{question(key)} {value}."
-
-
-def passwords(facts: Sequence[tuple[str, str]]) -> str:
-    """Facts in a row."""
-    return f"The passwords: {', '.join(f'{key} {value}' for key, value in facts)}."
 
 
 def fact(draw: random.Random, said: str = "") -> tuple[str, str]:
