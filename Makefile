@@ -31,7 +31,7 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Files, not tests, are what the two processes share out: a file's fixtures are built once. In the tree's order, the
+# Files, not tests, are what the two processes share out: a module's fixtures are built once. In the tree's order, the
 # cluster's come first: they take longest.
 TOGETHER := -n 2 --dist loadfile --no-loadscope-reorder
 

