@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from models.training.settings import TrainingSettings
 
 
+NOTHING = -1
+"""In place of a sample's number: a sequence without targets."""
+
+
 @dataclass(frozen=True)
 class Steps:
     """The steps of a budget: how many sequences each takes, and from which sample on.
@@ -75,7 +79,8 @@ class BatchPlan:
 
     A step of n sequences takes n samples in a row, from `Steps.samples_before` (and what a guard skipped) on; data
     worker r takes every `data_workers`-th of them from the r-th on, in micro batches of at most `micro_batch`
-    sequences, all of a step equally large. Workers that share sequences are one data worker.
+    sequences, all of a step equally large. Workers that share sequences are one data worker. Where the samples do not
+    come out even, the last workers get `NOTHING` for one.
 
     Attributes:
         steps: the run's steps.
@@ -83,19 +88,12 @@ class BatchPlan:
         world: number of workers.
         sequence_parallel: workers that share each sequence.
 
-    Raises:
-        ValueError: a batch cannot be shared out evenly.
     """
 
     steps: Steps
     micro_batch: int
     world: int
     sequence_parallel: int = 1
-
-    def __post_init__(self) -> None:
-        for sequences in self.steps.sequences:
-            if sequences % self.data_workers:
-                raise ValueError(f"{sequences} sequences a step cannot be shared evenly by {self.data_workers} workers")
 
     @staticmethod
     def of(settings: TrainingSettings, world: int) -> BatchPlan:
@@ -109,17 +107,21 @@ class BatchPlan:
 
     def rows(self, step: int) -> int:
         """Sequences of a micro batch: the largest divisor of a worker's share that is no larger than asked for."""
-        share = self.steps.sequences_of(step) // self.data_workers
+        share = self._share(step)
         return next(size for size in range(min(self.micro_batch, share), 0, -1) if share % size == 0)
 
     def accumulation(self, step: int) -> int:
         """Micro batches a worker runs in a step."""
-        return self.steps.sequences_of(step) // self.data_workers // self.rows(step)
+        return self._share(step) // self.rows(step)
+
+    def _share(self, step: int) -> int:
+        return -(-self.steps.sequences_of(step) // self.data_workers)
 
     def micro_batches(self, step: int, rank: int, skipped: int = 0) -> list[list[int]]:
         """The sample numbers of a worker's micro batches in a step, after `skipped` samples that nobody trains on."""
         first = self.steps.samples_before(step) + skipped
         last = first + self.steps.sequences_of(step)
         mine = list(range(first + rank // self.sequence_parallel, last, self.data_workers))
+        mine += [NOTHING] * (self._share(step) - len(mine))
         rows = self.rows(step)
         return [mine[at : at + rows] for at in range(0, len(mine), rows)]

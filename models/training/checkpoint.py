@@ -1,35 +1,34 @@
 """Checkpoints: what every worker wrote, `meta.json`, and `COMMITTED` last.
 
-A run's checkpoints are directories `step-<number>` below one root. Each worker writes its part into a local directory
-of its own, which is all that training waits for; a thread takes it to the root, byte by byte once, with a list of its
-files and their checksums. When the lists of all workers are there, rank 0's thread writes `meta.json` and the marker.
-A directory without the marker is the remains of a crash or a failure: it is never read, and it is removed when the
-run continues. So what can be read is complete, whenever the writers were killed.
+A run's checkpoints are directories `step-<number>` below one root. Each worker copies the pieces that it holds
+(`pieces`), which is all that training waits for; a thread writes them to the root, byte by byte once, with a list of
+where each lies and their checksums. When the lists of all workers are there, rank 0's thread writes `meta.json` and
+the marker, which holds the checksum of `meta.json`. A directory without the marker is the remains of a crash or a
+failure: it is never read, and it is removed when the run continues. So what can be read is complete, whenever the
+writers were killed; and any number of workers, with any engine, reads from it what it needs.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
-import shutil
-import tempfile
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pyarrow.fs as pafs
+import xxhash
 
-from models.training.uploading import Upload, checksum, failure_name, manifest_name, wait_for_parts
+from models.training.pieces import Piece, Snapshot, StoredPieces
+from models.training.storage import DamagedError, open_location, patiently, read_file, remove, write_file
+from models.training.uploading import Upload, manifest_name, wait_for_parts
 from models.training.workers import Workers
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 MARKER = "COMMITTED"
+META = "meta.json"
 _NAME = re.compile(r"step-(\d+)")
-_PART = ".part-"
-"""Names of directories below a local root that a worker fills."""
 _PARTS_SECONDS = 3600.0
 """So long rank 0 waits for the other workers' parts."""
 
@@ -50,6 +49,7 @@ class Meta:
         rollbacks: how often it went back.
         zero_stage: what was sharded.
         engine: who wrote the workers' parts.
+        optimizer_steps: steps that the optimizer took.
         guard: the guard's state.
         format_version: of this layout.
     """
@@ -65,42 +65,9 @@ class Meta:
     rollbacks: int = 0
     zero_stage: int = 0
     engine: str = "torch"
+    optimizer_steps: int = 0
     guard: dict[str, Any] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
-
-
-def open_location(location: str) -> tuple[pafs.FileSystem, str]:
-    """The filesystem that holds an absolute path or URI, and the path on it."""
-    if "://" in location:
-        return pafs.FileSystem.from_uri(location)
-    return pafs.LocalFileSystem(), os.path.abspath(location)
-
-
-def write_file(location: str, data: bytes) -> None:
-    """Write a small file so that a reader sees all of it or none."""
-    fs, path = open_location(location)
-    fs.create_dir(os.path.dirname(path), recursive=True)
-    temporary = f"{path}.tmp-{os.getpid()}"
-    with fs.open_output_stream(temporary, compression=None) as stream:
-        stream.write(data)
-    fs.move(temporary, path)
-
-
-def read_file(location: str) -> bytes | None:
-    """A small file; None when it is not there."""
-    fs, path = open_location(location)
-    try:
-        with fs.open_input_stream(path, compression=None) as stream:
-            return bytes(stream.read())
-    except FileNotFoundError:
-        return None
-
-
-def remove(location: str) -> None:
-    """Delete a directory with all it holds; nothing there is fine."""
-    fs, path = open_location(location)
-    if fs.get_file_info(path).type == pafs.FileType.Directory:
-        fs.delete_dir(path)
 
 
 class Checkpoints:
@@ -120,20 +87,25 @@ class Checkpoints:
         self._landed: list[str] = []
         self._failed: list[str] = []
         self._problem: str | None = None
+        self._snapshot = Snapshot()
+        self._unreadable: dict[str, str] = {}
 
     def committed(self) -> list[tuple[str, Meta]]:
         """(location, meta) of all complete checkpoints, oldest first."""
         found = []
         for name in self._names():
             location = f"{self.root}/{name}"
-            if read_file(f"{location}/{MARKER}") is None:
+            if (marker := read_file(f"{location}/{MARKER}")) is None:
                 continue
-            raw = read_file(f"{location}/meta.json")
-            if raw is not None:
-                values = json.loads(raw)
-                if values.get("format_version") == FORMAT_VERSION:
-                    found.append((location, Meta(**values)))
+            try:
+                found.append((location, _meta(location, marker)))
+            except DamagedError as error:
+                self._unreadable[location] = str(error)
         return sorted(found, key=lambda pair: pair[1].step)
+
+    def unreadable(self) -> list[str]:
+        """What is wrong with committed checkpoints that `committed` left out, in words."""
+        return [why for _, why in sorted(self._unreadable.items())]
 
     def newest(self) -> tuple[str, Meta] | None:
         """The complete checkpoint with the most steps."""
@@ -143,50 +115,46 @@ class Checkpoints:
     def remove_incomplete(self) -> None:
         """Remove what crashes left; only while nobody writes."""
         complete = {location for location, _ in self.committed()}
-        fs, path = open_location(self.root)
-        for info in fs.get_file_info(pafs.FileSelector(path, allow_not_found=True)):
-            name = info.base_name
-            if name.startswith(_PART) or (_NAME.fullmatch(name) and f"{self.root}/{name}" not in complete):
+        for name in self._names():
+            if f"{self.root}/{name}" not in complete:
                 remove(f"{self.root}/{name}")
 
-    def save(self, meta: Meta, write: Callable[[str], None]) -> None:
-        """Begin a checkpoint; called by all workers, who wait for `write` only.
+    def save(self, meta: Meta, pieces: Sequence[Piece]) -> None:
+        """Begin a checkpoint; called by all workers, who wait until their pieces are copied.
 
         What goes wrong is told by `failed`; the checkpoints before stay. A save before this one is waited for first.
 
         Args:
             meta: what it is of.
-            write: writes this worker's files into the local directory it is given.
+            pieces: what this worker holds of it.
         """
         self.wait()
         self._location, self._step, self._problem = f"{self.root}/step-{meta.step:08d}", meta.step, None
         files, path = open_location(self._location)
+        taken = self._snapshot.take(pieces)
+        problem = None
         if self.workers.first:
-            remove(self._location)
-            files.create_dir(path, recursive=True)
-        self.workers.barrier()
-        # Below the root a part lands by renaming its files.
-        above = os.path.dirname(path) if isinstance(files, pafs.LocalFileSystem) else None
-        local = Path(tempfile.mkdtemp(prefix=f"{_PART}{self.workers.rank}-", dir=above))
-        try:
-            write(str(local))
-        except (OSError, RuntimeError) as error:
-            # Of a full disk torch says RuntimeError. The other workers, and rank 0's thread, learn it from a file.
-            shutil.rmtree(local, ignore_errors=True)
-            self._fail(error)
-            with contextlib.suppress(OSError):
-                write_file(f"{self._location}/{failure_name(self.workers.rank)}", str(error).encode())
+            try:
+                patiently(lambda: remove(self._location))
+            except OSError as error:
+                problem = error
+        problem = self.workers.from_first(problem)
+        if problem is not None:
+            self._fail(problem)
             return
         commit = (lambda: self._commit(files, path, meta)) if self.workers.first else None
-        self._upload = Upload(local, files, path, self.workers.rank, commit)
+        self._upload = Upload(taken, files, path, self.workers.rank, commit)
 
     def _commit(self, files: pafs.FileSystem, path: str, meta: Meta) -> None:
         wait_for_parts(files, path, self.workers.world, _PARTS_SECONDS)
-        write_file(f"{self._location}/meta.json", json.dumps(asdict(meta), indent=1).encode())
-        write_file(f"{self._location}/{MARKER}", b"")
-        for location, old in self.committed()[: -self._keep]:
-            if not self._milestone or old.step % self._milestone:
-                remove(location)
+        told = json.dumps(asdict(meta), indent=1).encode()
+        patiently(lambda: write_file(f"{self._location}/{META}", told))
+        patiently(lambda: write_file(f"{self._location}/{MARKER}", xxhash.xxh3_128_hexdigest(told).encode()))
+        # What cannot be removed now is removed after the next one.
+        with contextlib.suppress(OSError):
+            for location, old in self.committed()[: -self._keep]:
+                if not self._milestone or old.step % self._milestone:
+                    remove(location)
 
     def _settle(self) -> None:
         if self._upload is None or self._upload.running:
@@ -227,21 +195,13 @@ class Checkpoints:
             if problem is not None:
                 raise RuntimeError(problem)
 
-    def load(self, location: str, read: Callable[[str], None]) -> None:
-        """Hand a checkpoint's local directory to `read`; called by all workers.
+    def load(self, location: str, wanted: Sequence[Piece]) -> None:
+        """Read what these pieces are to hold from a checkpoint; every worker what it needs.
 
         Raises:
-            OSError: a file is not as it was written, by its size or checksum.
+            DamagedError: a file is not as it was written.
         """
-        files, path = open_location(location)
-        if isinstance(files, pafs.LocalFileSystem):
-            verify(Path(path))
-            read(path)
-            return
-        with tempfile.TemporaryDirectory() as local:
-            pafs.copy_files(path, local, source_filesystem=files)
-            verify(Path(local))
-            read(local)
+        patiently(lambda: stored_pieces(location).fill(wanted))
 
     def _names(self) -> list[str]:
         fs, path = open_location(self.root)
@@ -249,19 +209,54 @@ class Checkpoints:
         return sorted(info.base_name for info in infos if _NAME.fullmatch(info.base_name))
 
 
-def verify(directory: Path) -> None:
-    """Compare the files of a local checkpoint with the workers' lists.
+def _meta(location: str, marker: bytes) -> Meta:
+    """What a checkpoint with this marker is of."""
+    raw = read_file(f"{location}/{META}")
+    if raw is None:
+        raise DamagedError(f"{location}/{META}: is not there")
+    if xxhash.xxh3_128_hexdigest(raw) != marker.decode(errors="replace"):
+        version = _version(raw)
+        if version is not None and version != FORMAT_VERSION:
+            raise DamagedError(f"{location}: has format {version}, this groundwork reads {FORMAT_VERSION}")
+        raise DamagedError(f"{location}/{META}: its bytes are not those that were written")
+    return Meta(**json.loads(raw))
+
+
+def _version(raw: bytes) -> Any:
+    try:
+        return json.loads(raw).get("format_version")
+    except (ValueError, AttributeError):
+        return None
+
+
+def committed_meta(location: str) -> Meta:
+    """What the committed checkpoint there is of.
 
     Raises:
-        OSError: with the file, what was expected and what is there.
+        FileNotFoundError: there is none.
+        DamagedError: it is not as it was written.
     """
-    world = json.loads((directory / "meta.json").read_text())["world"]
-    for rank in range(world):
-        for name, listed in json.loads((directory / manifest_name(rank)).read_text())["files"].items():
-            path = directory / name
-            size = path.stat().st_size if path.exists() else -1
-            if size != listed["bytes"]:
-                there = "is not there" if size < 0 else f"has {size:,} bytes"
-                raise OSError(f"{path}: {there}, expected {listed['bytes']:,} bytes")
-            if checksum(path) != listed["xxh3_128"]:
-                raise OSError(f"{path}: its bytes are not those that were written")
+    marker = read_file(f"{location}/{MARKER}")
+    if marker is None:
+        raise FileNotFoundError(f"{location}: expected a checkpoint with {META} and {MARKER}")
+    return _meta(location, marker)
+
+
+def stored_pieces(location: str) -> StoredPieces:
+    """What the workers wrote into a committed checkpoint.
+
+    Raises:
+        FileNotFoundError: there is none.
+        DamagedError: a list is missing or cannot be read.
+    """
+    files, path = open_location(location)
+    lists = []
+    for rank in range(committed_meta(location).world):
+        name = f"{location}/{manifest_name(rank)}"
+        if (raw := read_file(name)) is None:
+            raise DamagedError(f"{name}: is not there")
+        try:
+            lists.append(json.loads(raw))
+        except ValueError:
+            raise DamagedError(f"{name}: its bytes are not those that were written") from None
+    return StoredPieces(files, path, lists)

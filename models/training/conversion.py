@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from models.network.directory import reading
-from models.training.checkpoint import MARKER, Checkpoints, read_file
+from models.training.checkpoint import MARKER, Checkpoints, stored_pieces
+from models.training.storage import read_file
 from models.training.workers import Workers
 
 if TYPE_CHECKING:
@@ -16,8 +13,6 @@ if TYPE_CHECKING:
 
     from models.network import ModelSettings
 
-_PREFIX = "network."
-"""Engines hold the network in a module of this name."""
 _MEMORY_FACTOR = 2.5
 
 
@@ -29,29 +24,10 @@ def weights(checkpoint: str) -> dict[str, Tensor]:
 
     Raises:
         FileNotFoundError: there is no committed checkpoint.
+        DamagedError: it is not as it was written.
     """
-    meta = read_file(f"{checkpoint}/meta.json")
-    if meta is None or read_file(f"{checkpoint}/{MARKER}") is None:
-        raise FileNotFoundError(f"{checkpoint}: expected a checkpoint with meta.json and {MARKER}")
-    with reading(checkpoint) as directory:
-        found = _read(directory, json.loads(meta))
-    return {name.removeprefix(_PREFIX): tensor.float() for name, tensor in found.items()}
-
-
-def _read(directory: Path, meta: Mapping[str, Any]) -> Mapping[str, Tensor]:
-    import torch
-
-    if meta["engine"] == "torch":
-        state = torch.load(directory / "torch_engine.pt", map_location="cpu", weights_only=True)
-        return dict(state["weights"])
-    whole = directory / "state/mp_rank_00_model_states.pt"
-    if whole.exists():
-        state = torch.load(whole, map_location="cpu", weights_only=False)["module"]
-        if all(tensor.dtype == torch.float32 for tensor in state.values()):
-            return dict(state)
-    from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
-
-    return dict(get_fp32_state_dict_from_zero_checkpoint(str(directory), tag="state"))
+    stored = stored_pieces(checkpoint)
+    return {name: stored.whole(name).float() for name in stored.names()}
 
 
 def checkpoint_in(location: str) -> str | None:

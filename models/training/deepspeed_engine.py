@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -17,11 +18,22 @@ from torch import Tensor
 from models.network.sequence_parallel import SequenceGroup, share_sequences
 from models.network.transformer import Transformer
 from models.training.batch import BatchPlan
-from models.training.engine import Batch, LossModule, StepOutcome, memory_watched, named_weights, prepare, to_device
+from models.training.engine import (
+    Batch,
+    LossModule,
+    StepOutcome,
+    memory_watched,
+    named_weights,
+    prepare,
+    to_device,
+    whole_pieces,
+)
 from models.training.optimizers import Updater, parameter_groups
+from models.training.pieces import WEIGHT, Piece, share
 from models.training.settings import TrainingSettings
 
-_TAG = "state"
+_Place = tuple[dict[str, Any], int, Tensor, int, int]
+"""The optimizer's group, the first element of the parameter, and the vector, offset and size where it is from there."""
 _LARGEST_BUCKET = 200_015_872
 _BUCKET_MULTIPLE = 1 << 16
 
@@ -163,31 +175,62 @@ class DeepSpeedEngine:
         with memory_watched(self._settings, batch):
             return self.engine(*to_device(batch, self.device, self._group))
 
-    def save(self, directory: str) -> None:
+    @property
+    def optimizer_steps(self) -> int:
         """See `Engine`."""
-        # DeepSpeed's workers wait for each other after writing: one that fails on the way would keep the others there.
-        writer, errors = self.engine.checkpoint_engine, []
-        write = writer.save
+        return self._updater.steps
 
-        def attempt(*arguments: Any, **named: Any) -> Any:
-            try:
-                return write(*arguments, **named)
-            except (OSError, RuntimeError) as error:
-                errors.append(error)
-
-        writer.save = attempt
-        try:
-            self.engine.save_checkpoint(directory, tag=_TAG)
-        finally:
-            writer.save = write
-        if errors:
-            raise OSError(str(errors[0])) from errors[0]
-
-    def load(self, directory: str) -> None:
+    def pieces(self, own: bool) -> list[Piece]:
         """See `Engine`."""
-        path, _ = self.engine.load_checkpoint(directory, tag=_TAG)
-        if path is None:
-            raise ValueError(f"{directory}: DeepSpeed finds no state there for ZeRO {self._stage}")
+        if self._stage == 0:
+            found = list(whole_pieces(self.engine.module, self._updater))
+            return [share(piece, dist.get_rank(), self._world) for piece in found] if own else found
+        located = self._in_stage_3 if self._stage == 3 else self._in_a_row
+        pieces = []
+        for name, parameter in named_weights(self.engine.module):
+            shape = tuple(getattr(parameter, "ds_shape", parameter.shape))
+            for group, start, flat, at, size in located(parameter):
+                kinds = {WEIGHT: flat, **self._updater.states(flat, group)}
+                pieces += [
+                    Piece(kind, name, shape, start, values.detach().narrow(0, at, size))
+                    for kind, values in kinds.items()
+                ]
+        return pieces
+
+    def _in_a_row(self, parameter: Any) -> Iterator[_Place]:
+        """ZeRO 1 and 2: a group's parameters stand one after another in a vector that is cut in as many parts as there
+        are workers."""
+        mapping = parameter._hp_mapping
+        if mapping is not None:
+            group = self._updater.param_groups[mapping.param_group_index]
+            here = mapping.get_hp_fragment_address()
+            yield group, mapping.lp_fragment_address.start, group["params"][0], here.start, here.numel
+
+    def _in_stage_3(self, parameter: Any) -> Iterator[_Place]:
+        """ZeRO 3: each parameter is cut in as many parts as there are workers; the last ones may be filled up."""
+        zero = self.engine.optimizer
+        subgroup, at, size = zero.grad_position[zero.get_param_id(parameter)]
+        start = dist.get_rank() * size
+        size = min(size, parameter.ds_numel - start)
+        if size > 0:
+            flat = zero.fp32_partitioned_groups_flat[subgroup]
+            group = self._updater.param_groups[zero.sub_group_to_group_id[subgroup]]
+            yield group, start, flat, at, size
+
+    def adopt(self, optimizer_steps: int) -> None:
+        """See `Engine`."""
+        self._updater.steps = optimizer_steps
+        zero = self.engine.optimizer
+        if self._stage in (1, 2):
+            zero.update_lp_params()
+        elif self._stage == 3:
+            zero.checkpoint_event_prologue()
+            flats = zip(zero.fp16_partitioned_groups_flat, zero.fp32_partitioned_groups_flat, strict=True)
+            for (working, master), parts in zip(flats, zero.fp16_partitioned_groups, strict=True):
+                working.data.copy_(master.data)
+                for part, values in zip(parts, zero.unflatten(working, parts), strict=True):
+                    part.data = values.data
+            zero.checkpoint_event_epilogue()
 
     def state_dict(self) -> dict[str, Tensor]:
         """See `Engine`. Where weights are bf16, these are their fp32 masters."""

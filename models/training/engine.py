@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -22,6 +21,7 @@ from models.network.documents import Documents
 from models.network.sequence_parallel import SequenceGroup
 from models.network.transformer import Transformer
 from models.training.optimizers import Updater, parameter_groups
+from models.training.pieces import WEIGHT, Piece
 from models.training.settings import TrainingSettings
 
 Batch = dict[str, np.ndarray]
@@ -66,11 +66,19 @@ class Engine(Protocol):
     def evaluate(self, batch: Batch) -> Tensor:
         """The summed loss in nats, without gradients. All workers call it equally often."""
 
-    def save(self, directory: str) -> None:
-        """Write this worker's part of the state; called by all workers with the same directory."""
+    @property
+    def optimizer_steps(self) -> int:
+        """Steps that the optimizer took; those left out do not count."""
 
-    def load(self, directory: str) -> None:
-        """Read what `save` wrote with the same engine and number of workers."""
+    def pieces(self, own: bool) -> list[Piece]:
+        """Weights (fp32, where there are such) and optimizer states in this worker's memory.
+
+        Args:
+            own: of what several workers hold, only this one's share: the workers' pieces make the whole state once.
+        """
+
+    def adopt(self, optimizer_steps: int) -> None:
+        """Go by what was read into `pieces(own=False)`; called by all workers."""
 
     def state_dict(self) -> dict[str, Tensor]:
         """All weights on the CPU (rank 0; empty elsewhere). Called by all workers."""
@@ -174,6 +182,17 @@ def named_weights(module: LossModule) -> Iterator[tuple[str, nn.Parameter]]:
     yield from module.network.named_parameters()
 
 
+def whole_pieces(module: LossModule, updater: Updater) -> Iterator[Piece]:
+    """Weights and optimizer states where both are whole."""
+    groups = {id(p): group for group in updater.param_groups for p in group["params"]}
+    for name, parameter in named_weights(module):
+        shape = tuple(parameter.shape)
+        yield Piece(WEIGHT, name, shape, 0, parameter.detach().view(-1))
+        if id(parameter) in groups:
+            for kind, values in updater.states(parameter, groups[id(parameter)]).items():
+                yield Piece(kind, name, shape, 0, values.view(-1))
+
+
 class TorchEngine:
     """One process, plain torch. bf16 is autocast over fp32 weights.
 
@@ -211,17 +230,18 @@ class TorchEngine:
         with memory_watched(self._settings, batch):
             return self.module(*to_device(batch, self.device))
 
-    def save(self, directory: str) -> None:
+    @property
+    def optimizer_steps(self) -> int:
         """See `Engine`."""
-        state = {"weights": self.module.state_dict(), "optimizer": self.optimizer.state_dict()}
-        torch.save(state, os.path.join(directory, "torch_engine.pt"))
+        return self.optimizer.steps
 
-    def load(self, directory: str) -> None:
+    def pieces(self, own: bool) -> list[Piece]:
         """See `Engine`."""
-        path = os.path.join(directory, "torch_engine.pt")
-        state = torch.load(path, map_location=self.device, weights_only=True)
-        self.module.load_state_dict(state["weights"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        return list(whole_pieces(self.module, self.optimizer))
+
+    def adopt(self, optimizer_steps: int) -> None:
+        """See `Engine`."""
+        self.optimizer.steps = optimizer_steps
 
     def state_dict(self) -> dict[str, Tensor]:
         """See `Engine`."""

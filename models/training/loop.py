@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 from bisect import bisect_left
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from models.training.batch import BatchPlan
-from models.training.checkpoint import Meta, write_file
-from models.training.data import IGNORED
-from models.training.engine import Batch, Engine, TorchEngine
+from models.training.checkpoint import Meta
+from models.training.engine import Engine, TorchEngine
 from models.training.guard import DivergedError, Guard, Streak, described
+from models.training.journal import Journal
 from models.training.metrics import StepRecord, peak_memory_bytes, threads_for
 from models.training.prefetch import Prefetch
 from models.training.records import Records
@@ -26,8 +24,12 @@ from models.training.saving import Saving
 from models.training.schedule import learning_rate
 from models.training.settings import TrainingSettings
 from models.training.spec import FINAL_SUMMARY, TrainingSpec
+from models.training.storage import write_file
+from models.training.stragglers import Stragglers
 from models.training.trackers import check
 from models.training.validation import Validation
+from models.training.watchdog import Watchdog
+from models.training.work import Portions, Work
 from models.training.workers import Workers
 
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ def train(spec: TrainingSpec, reporter: Reporter) -> dict[str, Any]:
     Raises:
         DivergedError: too many bad steps in a row, and no return to a checkpoint is left.
         RuntimeError: the last checkpoint could not be written, or a tracker's package is missing.
-        ValueError: a checkpoint was written by another number of workers.
+        DamagedError: there are checkpoints, and none of them is as it was written.
     """
     return _Run(spec, reporter).go()
 
@@ -70,25 +72,14 @@ def build_engine(network: Transformer, settings: TrainingSettings, workers: Work
     return DeepSpeedEngine(network, settings, workers.device, plan)
 
 
-@dataclass(frozen=True)
-class _Work:
-    """A step of one worker.
-
-    Attributes:
-        batches: its micro batches.
-        counts: float64 [2], their targets and the bytes that these stand for; where workers share sequences, only
-            the first one counts.
-    """
-
-    batches: list[Batch]
-    counts: Tensor
-
-
 class _Run:
     """One worker's run of the loop."""
 
     def __init__(self, spec: TrainingSpec, reporter: Reporter) -> None:
         began = time.perf_counter()
+        journal = Journal(spec.run_directory, "rank-0") if spec.run_directory and reporter.workers.first else None
+        if journal:
+            journal.add("starting", workers=reporter.workers.world, node=socket.gethostname())
         self.spec, self.reporter, self.settings, self.workers = spec, reporter, spec.training, reporter.workers
         self.first, self.device = self.workers.first, self.workers.device
         if self.first:
@@ -98,7 +89,7 @@ class _Run:
         self.steps = self.plan.steps
         self.writer = self._sample_writer()
         self.engine = build_engine(build_network(spec), self.settings, self.workers, self.plan)
-        self.data = spec.dataset_factory()
+        self.portions = Portions(spec.dataset_factory(), self.plan, self.workers, spec.token_bytes)
         self.validation = self._validation()
         self.guard, self.streak = Guard(self.settings.guard, self.device), Streak(self.settings.guard.bad_steps)
         self.step = self.skipped = self.skipped_samples = self.rollbacks = 0
@@ -111,18 +102,42 @@ class _Run:
         self.rungs = {max(1, bisect_left(every, tokens, key=self.steps.tokens_before)) for tokens in reporter.rungs}
         self.saving = Saving(spec, reporter)
         self._resume()
-        self.resumed_from = self.step
-        self.records = Records(spec, reporter, self.step)
+        self.resumed_from, self.going = self.step, False
+        self.stragglers = Stragglers(self.workers.everyone(socket.gethostname()))
+        self.notice: float | None = None
+        self.records = Records(spec, reporter, self.step, journal)
+        self.saving.tell_damaged(self.step + 1, self.records)
         self.setup_seconds = time.perf_counter() - began
+        self._note_start()
+
+    def _note_start(self) -> None:
+        before = self.reporter.last_told
+        values: dict[str, Any] = {"step": self.step, "workers": self.workers.world}
+        values["seconds"] = round(self.setup_seconds, 3)
+        if before:
+            done = max(before.get("steps", 0), self.records.newest_before)
+            values["lost_steps"] = max(0, done - self.step)
+            values["last_sign"] = before.get("time")
+        self.records.note("resume" if before or self.step else "start", **values)
 
     def go(self) -> dict[str, Any]:
-        self.began = time.perf_counter()
+        self.began = self.saved_at = time.perf_counter()
+        self.watchdog = Watchdog(self.settings.hang_seconds, self._stuck)
         try:
             while self._train():
                 self._go_back()
             return self._finish()
         finally:
+            self.watchdog.close()
             self.records.close()
+
+    def _stuck(self, stacks: str) -> None:
+        message = f"nothing has moved for {self.settings.hang_seconds:g} s after step {self.step}"
+        if self.spec.run_directory:
+            rank = self.workers.rank
+            journal = Journal(self.spec.run_directory, f"rank-{rank}-hang")
+            journal.add("hang", step=self.step, rank=rank, node=socket.gethostname(), message=message, stacks=stacks)
+        self.reporter.stuck(f"{message}; it stands at\n{stacks}")
 
     @property
     def tokens(self) -> int:
@@ -157,30 +172,29 @@ class _Run:
                     break
                 if writes:
                     self._write()
-                if saves:
+                if saves or (not ends and self._overdue()):
                     self._save()
         return False
+
+    def _overdue(self) -> bool:
+        """Whether too much time has passed since the last checkpoint, or machines are about to go.
+
+        Asked where all workers look at their steps; rank 0 decides.
+        """
+        wanted = None
+        if self.first:
+            notice, every = self.reporter.notice(), self.settings.checkpoint_every_seconds
+            wanted = notice != self.notice or 0 < every <= time.perf_counter() - self.saved_at
+            self.notice = notice
+        return bool(self.workers.from_first(wanted))
 
     def _due(self, every: int) -> bool:
         return every > 0 and self.step % every == 0
 
-    def _work(self, step: int) -> _Work:
-        ids = self.plan.micro_batches(step, self.workers.rank, self.skipped_samples)
-        batches = [self.data.batch(each) for each in ids]
-        counts = torch.zeros(2, dtype=torch.float64)
-        if self.workers.rank % self.settings.sequence_parallel == 0:
-            for batch in batches:
-                targets = batch["labels"][batch["labels"] != IGNORED]
-                counts[0] += targets.size
-                if self.spec.token_bytes is not None:
-                    counts[1] += int(self.spec.token_bytes[targets].sum())
-        if self.device.type == "cuda":
-            # From pinned memory, copies to the GPU hold nothing up.
-            batches = [{name: _pinned(values) for name, values in batch.items()} for batch in batches]
-            counts = counts.pin_memory()
-        return _Work(batches, counts)
+    def _work(self, step: int) -> Work:
+        return self.portions(step, self.skipped_samples)
 
-    def _step(self, work: _Work) -> None:
+    def _step(self, work: Work) -> None:
         if self.step in self.decayed:
             self.guard.forget()
         record, rate = self.record, learning_rate(self.settings, self._middle(self.step))
@@ -204,10 +218,12 @@ class _Run:
         before = self.tokens
         self.step += 1
         record.add({"step": self.step, "tokens": self.tokens, "learning_rate": rate}, values, self.tokens - before)
+        self.watchdog.moved()
 
     def _flush(self) -> bool:
         """Look at the steps since the last time; True: too many in a row were bad."""
         lines, elapsed = self.record.flush(self.seconds)
+        self.watchdog.moved()
         self.seconds += elapsed
         too_many = self.streak.add(lines)
         if lines:
@@ -215,10 +231,16 @@ class _Run:
             lines[-1]["skipped_steps"] = self.skipped
             good = [line["loss"] for line in lines if "bad" not in line]
             kept = {key: value for key, value in self.last.items() if key.startswith("validation") or key == "loss"}
+            if self.first and (slow := self.stragglers.add(lines[-1])):
+                self.records.event(self.step, "straggler", slow)
             self.last = kept | lines[-1] | ({"loss": good[-1]} if good else {})
             self._tell(lines)
+        if self.step > self.resumed_from and not self.going:
+            self.going = True
+            self.records.note("first_step", step=self.step)
         if bad := [line for line in lines if "bad" in line]:
             self.records.say(f"bad steps: {described(bad)}")
+            self.records.note("skip", step=bad[-1]["step"], message=described(bad))
         self.saving.settle(self.step, self.records)
         return too_many
 
@@ -245,7 +267,7 @@ class _Run:
             return
         self.records.phase("validating")
         with self.record.phase("validation"):
-            figures = self.validation(self.engine)
+            figures = self.validation(self.engine, self.watchdog.moved)
         self.last |= figures
         self._tell([{"step": self.step, "tokens": self.tokens, "seconds": round(self.seconds, 3), **figures}])
         self.records.phase("training")
@@ -265,17 +287,16 @@ class _Run:
             self.records.texts(self.writer(self.engine.network, self.device, self.step))
 
     def _resume(self) -> None:
-        found = self.saving.newest(self.settings.resume)
+        found = self.saving.newest(self.engine, self.settings.resume)
         if found is None:
             return
         location, meta = found
         self.skipped_samples, self.rollbacks, self.seconds = meta.skipped_samples, meta.rollbacks, meta.seconds
-        self._restore(location, meta)
+        self._go_on(meta)
         self.streak.lines = meta.guard["streak"]
         self.reporter.resumed(location)
 
-    def _restore(self, location: str, meta: Meta) -> None:
-        self.saving.load(location, meta, self.engine.load)
+    def _go_on(self, meta: Meta) -> None:
         self.step, self.skipped = meta.step, meta.skipped
         self.guard.restore(meta.guard["window"])
 
@@ -287,7 +308,7 @@ class _Run:
         )
         diagnosis = f"{len(bad)} bad steps in a row, samples {since} to {until - 1}: {described(bad)}"
         left = self.rollbacks < self.settings.guard.rollbacks
-        found = self.saving.before(bad[0]["step"], self.records) if left else None
+        found = self.saving.before(self.engine, bad[0]["step"], self.records) if left else None
         if found is None:
             tried = "no checkpoint to go back to" if left else f"after {self.rollbacks} returns to a checkpoint"
             raise DivergedError(
@@ -295,12 +316,13 @@ class _Run:
                 f"({self.settings.learning_rate:g}), or look at these samples"
             )
         cursor = self.steps.samples_before(self.step)
-        self._restore(*found)
+        self._go_on(found[1])
         past = cursor - self.steps.samples_before(self.step)
         self.skipped_samples, self.rollbacks = self.skipped_samples + past, self.rollbacks + 1
         self.streak.lines = []
         self.record.stop()
         self.records.rewind(self.step)
+        self.saving.tell_damaged(self.step + 1, self.records)
         # A line of the step that is done again: a continuation from this very checkpoint goes back anew.
         self.records.event(
             self.step + 1,
@@ -312,7 +334,7 @@ class _Run:
 
     def _save(self) -> None:
         self.records.phase("saving")
-        with self.record.phase("checkpoint"):
+        with self.record.phase("checkpoint"), self.watchdog.waiting():
             meta = Meta(
                 step=self.step,
                 tokens=self.tokens,
@@ -325,10 +347,12 @@ class _Run:
                 rollbacks=self.rollbacks,
                 zero_stage=self.settings.zero_stage,
                 engine=self.settings.engine,
+                optimizer_steps=self.engine.optimizer_steps,
                 guard={"window": self.guard.state(), "streak": self.streak.lines},
             )
             figures = {key: value for key, value in self.last.items() if isinstance(value, int | float)}
-            self.saving.save(meta, self.engine.save, figures, self.records)
+            self.saving.save(meta, self.engine, figures, self.records)
+            self.saved_at = time.perf_counter()
             self.records.sync()
         self.records.phase("training")
 
@@ -336,8 +360,9 @@ class _Run:
         if not self.last:
             self._validate()
         self._save()
-        with self.record.phase("checkpoint"):
+        with self.record.phase("checkpoint"), self.watchdog.waiting():
             self.saving.finish(self.step, self.records)
+        self.records.note("end", step=self.step)
         totals = self.record.totals
         left_out = ("step", "gradient_norm", "skipped", "bad", "phase_seconds")
         summary = {
@@ -363,8 +388,3 @@ class _Run:
             write_file(f"{self.spec.run_directory}/{FINAL_SUMMARY}", json.dumps(summary, indent=1).encode())
             self.records.sync()
         return summary
-
-
-def _pinned(values: np.ndarray) -> np.ndarray:
-    """The same numbers in pinned memory, as the wide integers that the network takes."""
-    return torch.from_numpy(values).to(torch.int64).pin_memory().numpy()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -17,8 +18,8 @@ import pyarrow.fs as pafs
 import torch
 from torch import Tensor
 
-from models.training.checkpoint import open_location, read_file, write_file
 from models.training.guard import verdict
+from models.training.storage import open_location, patiently, read_file, write_file
 from models.training.workers import Workers
 
 PEAK_BF16_FLOPS = {
@@ -51,43 +52,59 @@ sparsity); the first that a name contains counts."""
 class StepLines:
     """A file of JSON lines, each of a step; where files cannot be appended to, it is written whole at each `sync`.
 
+    Storage that refuses a line gets it with a later one: the run goes on.
+
     Args:
         location: absolute path or URI of the file.
         resumed_step: lines of later steps are dropped: those steps are done again. 0: the file begins anew.
+
+    Attributes:
+        newest: the largest step of the lines that were there.
     """
 
     def __init__(self, location: str, resumed_step: int) -> None:
         self.location = location
         fs, self._path = open_location(location)
         self._local = isinstance(fs, pafs.LocalFileSystem)
-        self._lines = self._read() if resumed_step else []
-        self._keep([line for line in self._lines if _parsed(line).get("step", math.inf) <= resumed_step])
+        self._pending = b""
+        before = patiently(self._read)
+        steps = [_parsed(line).get("step", math.inf) for line in before]
+        self.newest = max((step for step in steps if step < math.inf), default=0)
+        self._lines: list[bytes] = []
+        self._keep([line for line, step in zip(before, steps, strict=True) if resumed_step and step <= resumed_step])
 
     def rewind(self, step: int) -> None:
         """Drop the lines of later steps, which are done again; lines of events stay."""
-        lines = self._read() if self._local else self._lines
+        lines = patiently(self._read) + self._pending.splitlines() if self._local else self._lines
         parsed = [(line, _parsed(line)) for line in lines]
         self._keep([line for line, values in parsed if values.get("step", math.inf) <= step or "event" in values])
 
     def write(self, lines: list[dict[str, Any]]) -> None:
         """Add lines."""
         new = [json.dumps(line, ensure_ascii=False).encode() for line in lines]
-        if self._local:
-            with open(self._path, "ab") as file:
-                file.write(b"".join(line + b"\n" for line in new))
-        else:
+        if not self._local:
             self._lines += new
+            return
+        self._pending += b"".join(line + b"\n" for line in new)
+        with contextlib.suppress(OSError), open(self._path, "ab", buffering=0) as file:
+            while self._pending:
+                self._pending = self._pending[file.write(self._pending) :]
 
     def sync(self) -> None:
-        """Make sure that the file has all lines."""
-        if not self._local:
+        """Have the file hold all lines, if storage takes them."""
+        if self._local:
+            self.write([])
+            return
+        with contextlib.suppress(OSError):
             write_file(self.location, b"".join(line + b"\n" for line in self._lines))
 
     def _read(self) -> list[bytes]:
         return (read_file(self.location) or b"").splitlines()
 
     def _keep(self, lines: list[bytes]) -> None:
-        write_file(self.location, b"".join(line + b"\n" for line in lines))
+        content = b"".join(line + b"\n" for line in lines)
+        patiently(lambda: write_file(self.location, content))
+        self._pending = b""
         self._lines = [] if self._local else lines
 
 
@@ -218,7 +235,7 @@ class StepRecord:
         if self.workers.world > 1:
             own = sum(seconds.get(name, 0.0) for name in ("data", "forward_backward", "optimizer"))
             times = self.workers.gather(own / len(self.steps))
-            figures["slowest_to_median"] = round(max(times) / (statistics.median(times) or 1.0), 4)
+            figures["slowest_to_median"] = round(max(times) / (statistics.median_low(times) or 1.0), 4)
             figures["slowest_rank"] = times.index(max(times))
         if (peak := peak_flops(device)) is not None and self.flops_per_token:
             figures["mfu"] = round(self.flops_per_token * tokens / elapsed / (self.workers.world * peak), 5)

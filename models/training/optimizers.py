@@ -18,6 +18,7 @@ from models.training.settings import TrainingSettings
 
 _ROOM = {"cpu": 1 << 20, "cuda": 1 << 26}
 """Elements of matrices that one batched product takes: what stays near the cores, and what fills a GPU."""
+_STEPS = "step"
 
 
 def parameter_groups(module: nn.Module, settings: TrainingSettings) -> list[dict[str, Any]]:
@@ -106,6 +107,27 @@ class Updater(torch.optim.Optimizer):
         self.gradient_norm = torch.full((), torch.inf, device=self._device)
         self.applied = torch.zeros((), dtype=torch.bool, device=self._device)
 
+    def states(self, parameter: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
+        """What is kept for a parameter beside the number of steps, by name; zeros before its first step."""
+        kept = self.state[parameter]
+        if not kept:
+            kept.update(_fresh(parameter, group))
+        return {name: values for name, values in kept.items() if name != _STEPS}
+
+    @property
+    def steps(self) -> int:
+        """Steps that AdamW took: those left out do not count. Waits for the device."""
+        for state in self.state.values():
+            if _STEPS in state:
+                return int(state[_STEPS])
+        return 0
+
+    @steps.setter
+    def steps(self, value: int) -> None:
+        for state in self.state.values():
+            if _STEPS in state:
+                state[_STEPS].fill_(value)
+
     # torch's returns the closure's loss; no engine has a closure.
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
@@ -129,11 +151,7 @@ class Updater(torch.optim.Optimizer):
     def _step_adamw(self, parameters: list[nn.Parameter], group: dict[str, Any], divisor: Tensor, bad: Tensor) -> None:
         for p in parameters:
             if not self.state[p]:
-                self.state[p] = {
-                    "step": torch.zeros((), dtype=torch.float32, device=p.device),
-                    "exp_avg": torch.zeros_like(p),
-                    "exp_avg_sq": torch.zeros_like(p),
-                }
+                self.state[p] = _fresh(p, group)
         states = [self.state[p] for p in parameters]
         adamw(
             list(parameters),
@@ -141,7 +159,7 @@ class Updater(torch.optim.Optimizer):
             [state["exp_avg"] for state in states],
             [state["exp_avg_sq"] for state in states],
             [],
-            [state["step"] for state in states],
+            [state[_STEPS] for state in states],
             fused=True,
             grad_scale=divisor,
             found_inf=bad.float(),
@@ -157,7 +175,7 @@ class Updater(torch.optim.Optimizer):
     def _step_muon(self, parameters: list[nn.Parameter], group: dict[str, Any], divisor: Tensor, bad: Tensor) -> None:
         for p in parameters:
             if not self.state[p]:
-                self.state[p] = {"momentum": torch.zeros_like(p)}
+                self.state[p] = _fresh(p, group)
         keep = (~bad).float()
         decay = 1.0 - group["lr"] * group["weight_decay"] * keep
         for some, made in self._updates(parameters, keep / divisor, bad):
@@ -209,6 +227,16 @@ class Updater(torch.optim.Optimizer):
         gradient.mul_(scale).masked_fill_(bad, 0.0)
         momentum.lerp_(gradient, (1 - self._muon.momentum) * (~bad).float())
         return gradient.lerp_(momentum, self._muon.momentum) if self._muon.nesterov else momentum
+
+
+def _fresh(parameter: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
+    if group["muon"]:
+        return {"momentum": torch.zeros_like(parameter)}
+    return {
+        _STEPS: torch.zeros((), dtype=torch.float32, device=parameter.device),
+        "exp_avg": torch.zeros_like(parameter),
+        "exp_avg_sq": torch.zeros_like(parameter),
+    }
 
 
 def _matrix(parameter: nn.Parameter) -> Shape:

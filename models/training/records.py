@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from models.training.journal import Journal
 from models.training.metrics import StepLines
 from models.training.reporter import Phase, Reporter
 from models.training.spec import METRICS, SAMPLES, TrainingSpec
@@ -17,12 +18,18 @@ class Records:
         spec: the run; without a run directory only the reporter is told.
         reporter: who runs the loop.
         step: the run goes on after it; what was written of later steps is dropped.
+        journal: where events go besides; None: nowhere.
+
+    Attributes:
+        newest_before: the last step that an attempt before this one told of.
     """
 
-    def __init__(self, spec: TrainingSpec, reporter: Reporter, step: int) -> None:
+    def __init__(self, spec: TrainingSpec, reporter: Reporter, step: int, journal: Journal | None = None) -> None:
         self._spec, self._reporter, self._first = spec, reporter, reporter.workers.first
+        self._journal = journal
         writes = self._first and spec.run_directory is not None
         self._metrics = StepLines(f"{spec.run_directory}/{METRICS}", step) if writes else None
+        self.newest_before = self._metrics.newest if self._metrics else 0
         self._texts = (
             StepLines(f"{spec.run_directory}/{SAMPLES}", step) if writes and spec.training.samples.prompts else None
         )
@@ -51,7 +58,13 @@ class Records:
             return
         if self._metrics:
             self._metrics.write([{"step": step, "event": event, "message": message, **figures}])
+        self.note(event, step=step, message=message, **figures)
         self._reporter.say(message)
+
+    def note(self, event: str, **values: Any) -> None:
+        """A line of the journal."""
+        if self._journal:
+            self._journal.add(event, **values)
 
     def say(self, message: str) -> None:
         """Something that the metric lines tell already."""

@@ -5,19 +5,24 @@ The loop is the same under all of them; a reporter tells it who its workers are 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
+import sys
 import time
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 
-from models.training.checkpoint import write_file
+from models.training.spec import PROGRESS
+from models.training.storage import read_file, write_file
 from models.training.workers import Workers
 
 _PROGRESS_SECONDS = 1.0
+_STUCK = 75
+"""Exit status of a worker that ended itself because nothing moved; EX_TEMPFAIL of sysexits.h."""
 Phase = Literal["starting", "training", "validating", "saving"]
 
 
@@ -27,6 +32,8 @@ class Reporter(Protocol):
     workers: Workers
     rungs: Sequence[int]
     """Token counts at which the loop validates and calls `rung`."""
+    last_told: dict[str, Any]
+    """What the attempt before this one told last: `steps`, `time`; empty: there was none. On rank 0."""
 
     def phase(self, name: Phase) -> None:
         """What the run does from now on; on rank 0."""
@@ -46,6 +53,15 @@ class Reporter(Protocol):
     def resumed(self, location: str) -> None:
         """The run continues from there; called by all workers."""
 
+    def notice(self) -> float | None:
+        """When machines of this run are to be taken away (milliseconds since 1970; 0: nobody says); None: not known of.
+
+        On rank 0.
+        """
+
+    def stuck(self, message: str) -> None:
+        """Nothing moves in this worker; ends its process where somebody starts it anew."""
+
 
 class AloneReporter:
     """One process that nobody runs: notebooks, tests.
@@ -57,6 +73,7 @@ class AloneReporter:
     def __init__(self, device: torch.device | None = None) -> None:
         self.workers = Workers(device=device or torch.device("cpu"))
         self.rungs: Sequence[int] = ()
+        self.last_told: dict[str, Any] = {}
 
     def phase(self, name: Phase) -> None:
         """Nobody to tell."""
@@ -78,14 +95,23 @@ class AloneReporter:
     def resumed(self, location: str) -> None:
         """Nobody to tell."""
 
+    def notice(self) -> float | None:
+        """Nobody to ask."""
+        return None
+
+    def stuck(self, message: str) -> None:
+        """Print it: a notebook's process is not ours to end."""
+        print(message, flush=True)
+
 
 class TrainReporter:
     """A Ray Train worker: checkpoints are registered with Ray, figures become gauges and a progress file.
 
     Checkpoints are written by us and registered when they are complete, so Ray never knows of one that is not.
 
-    `progress.json` holds `phase`, `workers`, and once steps are done `steps`, `of`, `seconds_left` and the newest
-    metrics line (`loss`, `tokens_per_second`, …); the driver and `jobs.status` read it.
+    `progress.json` holds `phase`, `workers`, `processes` (node and process id of each rank), `time`, and once steps
+    are done `steps`, `of`, `seconds_left` and the newest metrics line (`loss`, `tokens_per_second`, …); the driver,
+    `jobs.status` and `jobs.faults` read it.
 
     Args:
         run_directory: where `progress.json` goes.
@@ -93,14 +119,17 @@ class TrainReporter:
     """
 
     def __init__(self, run_directory: str, name: str) -> None:
+        import ray
         import ray.train
         from ray.train.torch import get_device
 
         context = ray.train.get_context()
         self.workers = Workers(context.get_world_rank(), context.get_world_size(), get_device())
         self.rungs: Sequence[int] = ()
-        self._progress, self._written, self._name = f"{run_directory}/progress.json", 0.0, name
-        self._state: dict[str, Any] = {"workers": self.workers.world}
+        self._progress, self._written, self._name = f"{run_directory}/{PROGRESS}", 0.0, name
+        self.last_told: dict[str, Any] = json.loads(read_file(self._progress) or b"{}") if self.workers.first else {}
+        here = (ray.get_runtime_context().get_node_id(), os.getpid())
+        self._state: dict[str, Any] = {"workers": self.workers.world, "processes": self.workers.everyone(here)}
         self._gauges = Gauges(name) if self.workers.first else None
         if self.workers.first:
             self.phase("starting")
@@ -130,7 +159,9 @@ class TrainReporter:
 
     def _write(self) -> None:
         self._written = time.monotonic()
-        write_file(self._progress, json.dumps(self._state).encode())
+        # Storage that refuses does not stop the run: this is written again in a second.
+        with contextlib.suppress(OSError):
+            write_file(self._progress, json.dumps({**self._state, "time": round(time.time(), 3)}).encode())
 
     def rung(self, figures: dict[str, Any]) -> bool:
         """Ray Train has no rungs."""
@@ -148,6 +179,21 @@ class TrainReporter:
         name = os.path.basename(location)
         if self.workers.from_first(known is None or os.path.basename(known.path) != name):
             self._register(location, {})
+
+    def notice(self) -> float | None:
+        """What Ray marks all workers with when a node of theirs drains.
+
+        Ray's own question, `get_preemption_info`, is a barrier through an actor; the loop has one of its own.
+        """
+        from ray.train.v2._internal.execution.context import get_train_context
+
+        info = get_train_context().preemption_context.preemption_info
+        return None if info is None else float(info.deadline_ms or 0)
+
+    def stuck(self, message: str) -> None:
+        """Say it and end the process: Ray starts the group again."""
+        print(f"{self._name}: rank {self.workers.rank}: {message}", file=sys.stderr, flush=True)
+        os._exit(_STUCK)
 
     def _register(self, location: str, figures: dict[str, float]) -> None:
         import ray.train

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from models.training.checkpoint import MARKER, Checkpoints, read_file, remove, write_file
+from models.training.checkpoint import MARKER, Checkpoints
 from models.training.conversion import weights
 from models.training.data import Dataset
+from models.training.journal import JOURNAL
 from models.training.settings import TrainingSettings
-from models.training.spec import CHECKPOINTS, FINAL_SUMMARY, TrainingSpec
+from models.training.spec import CHECKPOINTS, FINAL_SUMMARY, PROGRESS, TrainingSpec
+from models.training.storage import read_file, remove, write_file
 from models.training.workers import Workers
 
 if TYPE_CHECKING:
@@ -84,18 +86,22 @@ def fit(
         RuntimeError: training failed more than `training.max_failures` times, with the worker's last error.
     """
     import ray
-    from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchTrainer
+    from ray.train.v2.api.config import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+
+    from models.training.elastic import Trainer
 
     run_directory = run_directory.rstrip("/")
     fingerprint = _fingerprint(model, initial_weights, training, dataset_factory(), seed)
     if (finished := _finished(run_directory, fingerprint)) is not None:
         return finished
-    _clear_others(run_directory, fingerprint, training.resume)
+    if removed := _clear_others(run_directory, fingerprint, training.resume):
+        why = "settings or data are others than theirs" if training.resume else "training.resume=false"
+        print(f"{name}: begins anew, and {', '.join(removed)} of the run before are removed: {why}", flush=True)
     spec = TrainingSpec(
         model=model,
         initial_weights=initial_weights,
-        training=training,
+        # What is not to be continued is gone by now; a group that starts again goes on.
+        training=training.model_copy(update={"resume": True}),
         dataset_factory=dataset_factory,
         validation_factory=validation_factory,
         token_bytes=token_bytes,
@@ -107,22 +113,33 @@ def fit(
     )
     # The controller looks at its workers this often: it is also the least time between two checkpoints' reports.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+    if training.elastic:
+        # Of a machine that is gone Ray knows late: the first try may count on it. What is really there is ready at once.
+        os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "15")
+    # A notice that a machine is about to go leaves little time.
+    os.environ.setdefault("RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S", "1")
     # `jobs.status` shows runs and their workers.
     os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "1")
     gpu = training.device == "gpu" or (training.device == "auto" and ray.cluster_resources().get("GPU", 0) > 0)
+    elastic = (training.fewest_workers, training.most_workers)
     scaling = ScalingConfig(
-        num_workers=training.workers,
+        num_workers=elastic if training.elastic else training.most_workers,
         use_gpu=gpu,
         resources_per_worker={"GPU": 1} if gpu else {"CPU": training.threads},
+        elastic_resize_monitor_interval_s=_ROOM_SECONDS,
     )
-    trainer = TorchTrainer(
+    trainer = Trainer(
         _worker,
+        run_directory=run_directory,
+        checkpoints=f"{run_directory}/{CHECKPOINTS}",
         train_loop_config={"spec": spec},
         scaling_config=scaling,
         run_config=RunConfig(
             name=CHECKPOINTS,
             storage_path=run_directory,
-            failure_config=FailureConfig(max_failures=training.max_failures),
+            failure_config=FailureConfig(
+                max_failures=training.max_failures, max_preemption_failures=training.max_preemptions
+            ),
             # Which checkpoints stay is our business (`Checkpoints`): Ray knows of no milestones.
             checkpoint_config=CheckpointConfig(num_to_keep=None),
         ),
@@ -147,13 +164,20 @@ def _worker(config: dict[str, Any]) -> None:
     train(spec, TrainReporter(spec.run_directory, spec.name))
 
 
+_RUN = "run"
+"""Of the file that holds the fingerprint of the run that a directory is of."""
+_ROOM_SECONDS = 5.0
+"""So often an elastic run looks whether the cluster has room for more workers."""
 _NOT_OF_THE_RUN = {
     "workers",
     "device",
     "threads",
     "max_failures",
+    "max_preemptions",
+    "hang_seconds",
     "keep_checkpoints",
     "checkpoint_every_steps",
+    "checkpoint_every_seconds",
     "milestone_every_steps",
     "log_every_steps",
     "samples",
@@ -198,13 +222,23 @@ def _finished(run_directory: str, fingerprint: str) -> TrainingResult | None:
     )
 
 
-def _clear_others(run_directory: str, fingerprint: str, resume: bool) -> None:
-    """Remove what another run left in this directory: its checkpoints must not be continued."""
-    checkpoints = Checkpoints(f"{run_directory}/{CHECKPOINTS}", Workers())
-    newest = checkpoints.newest()
-    if newest is None or not resume or newest[1].run != fingerprint:
+def _clear_others(run_directory: str, fingerprint: str, resume: bool) -> list[str]:
+    """Remove what another run left in this directory, its checkpoints above all: they must not be continued.
+
+    Returns:
+        names of the complete checkpoints that are gone.
+    """
+    checkpoints, removed = Checkpoints(f"{run_directory}/{CHECKPOINTS}", Workers()), []
+    found, mark = checkpoints.committed(), f"{run_directory}/{_RUN}"
+    before = found[-1][1].run if found else (read_file(mark) or b"").decode()
+    if not resume or before != fingerprint:
+        removed = [location.rsplit("/", 1)[1] for location, _ in found]
         remove(checkpoints.root)
+        remove(f"{run_directory}/{JOURNAL}")
+        write_file(f"{run_directory}/{PROGRESS}", b"{}")
+    write_file(mark, fingerprint.encode())
     remove(f"{run_directory}/{os.path.dirname(FINAL_SUMMARY)}")
+    return removed
 
 
 @contextlib.contextmanager
@@ -214,8 +248,7 @@ def _watch(run_directory: str, progress: Callable[[int, int, str], None] | None)
         yield
         return
     stop, seen = threading.Event(), -1
-    location = f"{run_directory}/progress.json"
-    write_file(location, b"{}")
+    location = f"{run_directory}/{PROGRESS}"
 
     def look() -> None:
         nonlocal seen

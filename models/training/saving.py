@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Sequence
+from typing import Any
 
-from models.training.checkpoint import Checkpoints, Meta, remove
+from models.training.checkpoint import Checkpoints, Meta
+from models.training.engine import Engine
 from models.training.records import Records
 from models.training.reporter import Reporter
 from models.training.spec import CHECKPOINTS, TrainingSpec
+from models.training.storage import DamagedError, remove
 
 
 class Saving:
@@ -20,12 +24,15 @@ class Saving:
     Attributes:
         location: the newest complete checkpoint; empty: none yet.
         step: the newest one that was begun, or gone on from; -1: none.
+        damaged: what was wrong with checkpoints that were not gone on from, in words, until it is told.
     """
 
     def __init__(self, spec: TrainingSpec, reporter: Reporter) -> None:
         self._reporter, self._workers = reporter, reporter.workers
         self._pending: dict[str, float] | None = None
         self.location, self.step = "", -1
+        self.damaged: list[str] = []
+        self._told: dict[str, Any] = {}
         self._checkpoints = None
         if spec.run_directory:
             settings = spec.training
@@ -36,62 +43,84 @@ class Saving:
             )
             self._checkpoints = Checkpoints(root, self._workers, keep, milestones)
 
-    def newest(self, resume: bool) -> tuple[str, Meta] | None:
-        """The newest complete checkpoint, where the run is to go on; what crashes left is removed.
+    def newest(self, engine: Engine, resume: bool) -> tuple[str, Meta] | None:
+        """Go on from the newest complete checkpoint that is as it was written; what crashes left is removed.
+
+        Args:
+            engine: takes what was saved.
+            resume: False: only remove.
 
         Raises:
-            ValueError: another number of workers wrote it.
+            DamagedError: there are complete checkpoints, and none of them can be read.
         """
         checkpoints, first = self._checkpoints, self._workers.first
         if checkpoints is None:
             return None
-        found = self._workers.from_first(checkpoints.newest() if first else None)
+        found = checkpoints.committed()[::-1] if first else []
+        found, unreadable = self._workers.from_first((found, checkpoints.unreadable()))
+        if resume and not found and unreadable:
+            raise DamagedError(_nothing_left(unreadable))
+        if resume:
+            self.damaged += unreadable
         if first:
             checkpoints.remove_incomplete()
-        if not resume:
-            return None
-        if found is not None and found[1].world != self._workers.world:
-            raise ValueError(
-                f"{found[0]} was written by {found[1].world} workers, this run has {self._workers.world}: continue "
-                f"with training.workers={found[1].world}, or start anew with training.resume=false"
-            )
-        return found
+        return self._load_first(engine, found) if resume and found else None
 
-    def before(self, step: int, records: Records) -> tuple[str, Meta] | None:
-        """The newest complete checkpoint of fewer steps, else the newest of all; later ones are removed."""
+    def before(self, engine: Engine, step: int, records: Records) -> tuple[str, Meta] | None:
+        """Go on from the newest complete checkpoint of fewer steps, else the newest of all; later ones are removed."""
         if self._checkpoints is None:
             return None
         self._checkpoints.wait()
         self.settle(step, records)
-        found = None
+        found: list[tuple[str, Meta]] = []
         if self._workers.first and (committed := self._checkpoints.committed()):
-            found = next((each for each in reversed(committed) if each[1].step < step), committed[-1])
+            found = [each for each in reversed(committed) if each[1].step < step] or committed[-1:]
             for location, meta in committed:
-                if meta.step > found[1].step:
+                if meta.step > found[0][1].step:
                     remove(location)
-        return self._workers.from_first(found)
+        found = self._workers.from_first(found)
+        return self._load_first(engine, found) if found else None
 
-    def load(self, location: str, meta: Meta, read: Callable[[str], None]) -> None:
-        """Go on from a checkpoint."""
+    def _load_first(self, engine: Engine, found: Sequence[tuple[str, Meta]]) -> tuple[str, Meta]:
+        """Load the first of these that is as it was written; those before it are removed."""
         assert self._checkpoints is not None
-        self._checkpoints.load(location, read)
-        self.location, self.step = location, meta.step
+        wanted = engine.pieces(own=False)
+        damaged: list[str] = []
+        for location, meta in found:
+            problem = None
+            try:
+                self._checkpoints.load(location, wanted)
+            except DamagedError as error:
+                problem = str(error)
+            if (problem := self._workers.first_of(problem)) is None:
+                engine.adopt(meta.optimizer_steps)
+                if self._workers.first:
+                    for bad, _ in found[: len(damaged)]:
+                        remove(bad)
+                self.location, self.step = location, meta.step
+                self.damaged += damaged
+                return location, meta
+            damaged.append(problem)
+        raise DamagedError(_nothing_left(damaged))
 
-    def save(self, meta: Meta, write: Callable[[str], None], figures: dict[str, float], records: Records) -> None:
-        """Write a checkpoint, unless it is there; training goes on while it is uploaded.
+    def save(self, meta: Meta, engine: Engine, figures: dict[str, float], records: Records) -> None:
+        """Save what the engine holds, unless it is there; training goes on while it is written.
 
         Args:
             meta: what it is of.
-            write: writes this worker's part into a local directory.
+            engine: whose state.
             figures: what is registered with it.
             records: of the run, for saves that fail.
         """
         if self._checkpoints is None or self.step == meta.step:
             return
+        began, begun = time.perf_counter(), time.time()
         self._checkpoints.wait()
         self.settle(meta.step, records)
-        self._checkpoints.save(meta, write)
+        self._checkpoints.save(meta, engine.pieces(own=True))
         self.step, self._pending = meta.step, figures
+        blocked = round(time.perf_counter() - began, 4)
+        self._told = {"step": meta.step, "begun": round(begun, 3), "blocked_seconds": blocked}
 
     def finish(self, step: int, records: Records) -> None:
         """Wait for the last checkpoint.
@@ -114,6 +143,17 @@ class Saving:
             self._pending = None
         for location in landed:
             self.location = location
+            records.note("checkpoint", **self._told)
             self._reporter.committed(location, figures)
         for message in failed:
             records.event(step, "checkpoint_failed", message)
+
+    def tell_damaged(self, step: int, records: Records) -> None:
+        """Say what was found damaged."""
+        for problem in self.damaged:
+            records.event(step, "checkpoint_damaged", f"{problem}; the checkpoint before is gone on from")
+        self.damaged = []
+
+
+def _nothing_left(damaged: Sequence[str]) -> str:
+    return f"no checkpoint of this run can be read, start anew with training.resume=false: {'; '.join(damaged)}"

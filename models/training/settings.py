@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
@@ -126,12 +126,27 @@ class TrainingSettings(BaseModel, extra="forbid", frozen=True):
     deepspeed: dict[str, Any] = Field(
         default_factory=dict, description="raw DeepSpeed settings merged last; not those that groundwork owns"
     )
-    workers: int = Field(default=1, ge=1, description="Ray Train workers, one process each")
+    workers: Annotated[int, Field(ge=1)] | tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = Field(
+        default=1,
+        description="Ray Train workers, one process each; [fewest, most]: as many as the cluster has room for, also "
+        "when that changes",
+    )
     device: Literal["auto", "cpu", "gpu"] = Field(default="auto", description="auto: GPUs when the cluster has them")
     threads: int = Field(default=1, ge=1, description="CPU threads of a CPU worker, and the CPUs it asks for")
     max_failures: int = Field(default=3, ge=-1, description="worker failures after which the run gives up; -1: never")
+    max_preemptions: int = Field(
+        default=-1, ge=-1, description="the same for machines that were taken away with a notice"
+    )
+    hang_seconds: float = Field(
+        default=600.0,
+        ge=0,
+        description="a worker in which nothing moves for so long is ended and started anew; 0: never",
+    )
 
     checkpoint_every_steps: int = Field(default=0, ge=0, description="0: only at the end")
+    checkpoint_every_seconds: float = Field(
+        default=0.0, ge=0, description="besides, when so much time has passed since the last; 0: never"
+    )
     keep_checkpoints: int = Field(default=2, ge=1, description="newest committed checkpoints that are kept")
     milestone_every_steps: int = Field(default=0, ge=0, description="checkpoints at these steps are kept for good")
     resume: bool = Field(default=True, description="continue from the newest committed checkpoint of this run")
@@ -153,16 +168,20 @@ class TrainingSettings(BaseModel, extra="forbid", frozen=True):
             sequences = tokens // self.sequence_length
             if sequences % self.data_workers:
                 raise ValueError(f"{sequences} sequences a step cannot be shared evenly by {self.data_workers} workers")
-        if self.workers % self.sequence_parallel or self.sequence_length % self.sequence_parallel:
+        if self.fewest_workers > self.most_workers:
+            raise ValueError(f"workers [{self.fewest_workers}, {self.most_workers}]: expected [fewest, most]")
+        if self.elastic and self.sequence_parallel > 1:
+            raise ValueError(f"workers that share sequences are a fixed number, not {self.workers_in_words}")
+        if self.most_workers % self.sequence_parallel or self.sequence_length % self.sequence_parallel:
             raise ValueError(
-                f"sequence_parallel {self.sequence_parallel} divides workers {self.workers} and sequence_length "
+                f"sequence_parallel {self.sequence_parallel} divides workers {self.most_workers} and sequence_length "
                 f"{self.sequence_length}, or it cannot be"
             )
         ends = [stage.tokens for stage in self.batch_ramp]
         if ends != sorted(set(ends)):
             raise ValueError("batch_ramp: the stages' tokens rise from one to the next")
-        if self.engine == "torch" and self.workers != 1:
-            raise ValueError(f"engine torch has one worker, not {self.workers}; use engine deepspeed")
+        if self.engine == "torch" and self.most_workers != 1:
+            raise ValueError(f"engine torch has one worker, not {self.workers_in_words}; use engine deepspeed")
         if self.offload != "none" and (self.engine != "deepspeed" or self.zero_stage == 0):
             raise ValueError("offload needs engine deepspeed and a zero_stage from 1 on")
         if self.offload == "all" and self.zero_stage != 3:
@@ -178,9 +197,30 @@ class TrainingSettings(BaseModel, extra="forbid", frozen=True):
         return self
 
     @property
+    def fewest_workers(self) -> int:
+        """With fewer it waits."""
+        return self.workers if isinstance(self.workers, int) else self.workers[0]
+
+    @property
+    def most_workers(self) -> int:
+        """It wants so many."""
+        return self.workers if isinstance(self.workers, int) else self.workers[1]
+
+    @property
+    def elastic(self) -> bool:
+        """Whether their number may change."""
+        return self.fewest_workers < self.most_workers
+
+    @property
+    def workers_in_words(self) -> str:
+        """`1 worker`, `2 to 8 workers`."""
+        span = f"{self.fewest_workers} to {self.most_workers}" if self.elastic else f"{self.most_workers}"
+        return f"{span} worker{'s'[: self.most_workers != 1]}"
+
+    @property
     def data_workers(self) -> int:
-        """Workers that read samples of their own: those that share sequences count once."""
-        return max(1, self.workers // self.sequence_parallel)
+        """Workers that read samples of their own, when all are there: those that share sequences count once."""
+        return max(1, self.most_workers // self.sequence_parallel)
 
     @property
     def steps(self) -> int:

@@ -14,6 +14,7 @@ from models.training.settings import TrainingSettings
 CHECKPOINTS = "checkpoints"
 FINAL_SUMMARY = "final/summary.json"
 METRICS = "metrics.jsonl"
+PROGRESS = "progress.json"
 SAMPLES = "samples.jsonl"
 TENSORBOARD = "tensorboard"
 

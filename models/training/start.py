@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from models.network import ModelSettings
-from models.training.checkpoint import read_file
 from models.training.conversion import checkpoint_in, weights
+from models.training.storage import read_file
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -15,8 +15,8 @@ from typing import Any, Protocol
 
 import pyarrow.fs as pafs
 
-from models.training.checkpoint import open_location
 from models.training.spec import TENSORBOARD, TrainingSpec
+from models.training.storage import open_location
 
 Figures = dict[str, float]
 _COPY_SECONDS = 60.0

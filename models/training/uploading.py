@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import threading
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 import pyarrow.fs as pafs
-import xxhash
 
-_BLOCK = 16 << 20
+from models.training.pieces import Piece, write_pieces
+from models.training.storage import patiently, write_whole
+
+
+def part_name(rank: int) -> str:
+    """Of the file that holds what a worker wrote."""
+    return f"rank-{rank:05d}.safetensors"
 
 
 def manifest_name(rank: int) -> str:
@@ -26,23 +28,14 @@ def failure_name(rank: int) -> str:
     return f"rank-{rank:05d}.failed"
 
 
-def checksum(path: Path) -> str:
-    """xxh3-128 of a local file."""
-    digest = xxhash.xxh3_128()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 class Upload:
-    """Hands the files of a local directory over to storage in a thread, and removes the directory.
+    """Writes pieces to storage in a thread: each byte once, with its checksum; the list comes last.
 
-    Each byte is written once. The manifest comes last: `{"files": {name: {"bytes", "xxh3_128"}}}`. What goes wrong is
-    written beside it, where it can be, and kept in `error`.
+    What storage refuses is tried again. What goes wrong for good is written beside it, where it can be, and kept in
+    `error`.
 
     Args:
-        local: the directory.
+        pieces: on the CPU; not changed until the end.
         files: where storage is.
         path: the checkpoint's directory there.
         rank: whose part it is.
@@ -50,9 +43,9 @@ class Upload:
     """
 
     def __init__(
-        self, local: Path, files: pafs.FileSystem, path: str, rank: int, then: Callable[[], None] | None
+        self, pieces: Sequence[Piece], files: pafs.FileSystem, path: str, rank: int, then: Callable[[], None] | None
     ) -> None:
-        self._local, self._files, self._path, self._rank, self._then = local, files, path, rank, then
+        self._pieces, self._files, self._path, self._rank, self._then = pieces, files, path, rank, then
         self.error: Exception | None = None
         self._thread = threading.Thread(target=self._work, name="checkpoint-upload", daemon=True)
         self._thread.start()
@@ -68,29 +61,21 @@ class Upload:
 
     def _work(self) -> None:
         try:
-            self._hand_over()
+            patiently(self._hand_over)
             if self._then is not None:
                 self._then()
         except Exception as error:
             self.error = error
             self._tell_others(error)
         finally:
-            shutil.rmtree(self._local, ignore_errors=True)
+            self._pieces = ()
 
     def _hand_over(self) -> None:
-        listed = {}
         self._files.create_dir(self._path, recursive=True)
-        for file in sorted(path for path in self._local.rglob("*") if path.is_file()):
-            name = file.relative_to(self._local).as_posix()
-            listed[name] = {"bytes": file.stat().st_size, "xxh3_128": checksum(file)}
-            target = f"{self._path}/{name}"
-            if isinstance(self._files, pafs.LocalFileSystem):
-                Path(target).parent.mkdir(parents=True, exist_ok=True)
-                os.replace(file, target)
-            else:
-                with file.open("rb") as source, self._files.open_output_stream(target, compression=None) as sink:
-                    shutil.copyfileobj(source, sink, _BLOCK)
-        self._write(manifest_name(self._rank), json.dumps({"files": listed}).encode())
+        name = part_name(self._rank)
+        with self._files.open_output_stream(f"{self._path}/{name}", compression=None) as sink:
+            listed = write_pieces(sink, self._pieces, name)
+        self._write(manifest_name(self._rank), json.dumps(listed).encode())
 
     def _tell_others(self, error: Exception) -> None:
         try:
@@ -99,9 +84,7 @@ class Upload:
             return
 
     def _write(self, name: str, data: bytes) -> None:
-        with self._files.open_output_stream(f"{self._path}/{name}.tmp", compression=None) as stream:
-            stream.write(data)
-        self._files.move(f"{self._path}/{name}.tmp", f"{self._path}/{name}")
+        write_whole(self._files, f"{self._path}/{name}", data)
 
 
 def wait_for_parts(files: pafs.FileSystem, path: str, world: int, timeout_seconds: float) -> None:
@@ -114,7 +97,8 @@ def wait_for_parts(files: pafs.FileSystem, path: str, world: int, timeout_second
     failures = {failure_name(rank) for rank in range(world)}
     began, pause = time.monotonic(), 0.02
     while True:
-        there = {info.base_name for info in files.get_file_info(pafs.FileSelector(path, allow_not_found=True))}
+        infos = patiently(lambda: files.get_file_info(pafs.FileSelector(path, allow_not_found=True)))
+        there = {info.base_name for info in infos}
         if wanted <= there:
             return
         if failed := sorted(failures & there):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -61,13 +62,19 @@ class Validation:
         labels[len(ids) :] = IGNORED
         return {**batch, "labels": labels}
 
-    def __call__(self, engine: Engine) -> dict[str, Any]:
-        """`validation_loss` (nats a target), `validation_bits_per_byte`, `validation` (bits per byte by source)."""
+    def __call__(self, engine: Engine, moved: Callable[[], None] = lambda: None) -> dict[str, Any]:
+        """`validation_loss` (nats a target), `validation_bits_per_byte`, `validation` (bits per byte by source).
+
+        Args:
+            engine: that is evaluated.
+            moved: called after each batch.
+        """
         sums = torch.zeros(len(self.sources), 3, dtype=torch.float64, device=self._workers.device)
         for position, ids, rows in self._work:
             batch = self._batch(ids, rows)
             targets = batch["labels"][batch["labels"] != IGNORED]
             sums[position, 0] += engine.evaluate(batch).double()
+            moved()
             if self._counts:
                 size = 0 if self._token_bytes is None else int(self._token_bytes[targets].sum())
                 sums[position, 1:] += torch.tensor([len(targets), size], dtype=torch.float64).to(sums.device)

@@ -69,3 +69,21 @@ class Workers:
         box = [value]
         dist.broadcast_object_list(box, src=0, device=self.device)
         return box[0]
+
+    def everyone(self, value: Any) -> list[Any]:
+        """What each worker passed, by rank."""
+        if self.world == 1:
+            return [value]
+        import torch
+        import torch.distributed as dist
+
+        if self.device.type == "cuda":
+            # NCCL gathers on the current device.
+            torch.cuda.set_device(self.device)
+        values: list[Any] = [None] * self.world
+        dist.all_gather_object(values, value)
+        return values
+
+    def first_of(self, value: Any) -> Any:
+        """The value of the first worker that passed something else than None; called by all."""
+        return next((each for each in self.everyone(value) if each is not None), None)

@@ -1,6 +1,8 @@
 """Run by the tests in processes of their own: DeepSpeed keeps global state.
 
 engines_worker.py OUT RANK WORLD INIT CASE...     a case is a name of CASES; rank 0 writes what became of each
+
+CASE:interrupted goes on from a checkpoint of its own besides; CASE:saves:DIR leaves one, CASE:goes_on:DIR starts there.
 """
 
 import json
@@ -15,6 +17,7 @@ import torch.distributed as dist
 
 from models.network import ModelSettings, Transformer
 from models.training.batch import BatchPlan
+from models.training.checkpoint import Checkpoints, Meta
 from models.training.data import IGNORED
 from models.training.deepspeed_engine import DeepSpeedEngine
 from models.training.engine import TorchEngine
@@ -114,6 +117,38 @@ def straight(run):
     return [loss for loss, _, _ in steps], [norm for _, norm, _ in steps], float(evaluated), engine.state_dict()
 
 
+def save(run, engine, where):
+    """A checkpoint of this step."""
+    checkpoints = Checkpoints(where, run.workers)
+    meta = Meta(1, 1, 1, 0, 0.0, run.workers.world, "run", optimizer_steps=engine.optimizer_steps)
+    checkpoints.save(meta, engine.pieces(own=True))
+    checkpoints.wait(required=True)
+
+
+def load(run, engine, where):
+    """Go on from it, whoever wrote it."""
+    checkpoints = Checkpoints(where, run.workers)
+    location, meta = checkpoints.newest()
+    checkpoints.load(location, engine.pieces(own=False))
+    engine.adopt(meta.optimizer_steps)
+
+
+def saves(run, where):
+    """Half of the steps, and a checkpoint."""
+    engine = run.build()
+    for step in range(HALF + 1):
+        run.step(engine, step)
+    save(run, engine, where)
+
+
+def goes_on(run, where):
+    """The losses from there on, and the last weights."""
+    engine = run.build()
+    load(run, engine, where)
+    losses = [run.step(engine, step)[0] for step in range(HALF + 1, STEPS)]
+    return losses, engine.state_dict()
+
+
 def interrupted(run, until):
     """The same, from a checkpoint on, and with two steps that are left out on the way."""
     engine = run.build()
@@ -124,10 +159,9 @@ def interrupted(run, until):
     losses += [run.step(engine, step, bad=False)[0] for step in range(3, HALF + 1)]
     with tempfile.TemporaryDirectory() as directory:
         where = run.workers.from_first(directory)
-        engine.save(where)
-        run.workers.barrier()
+        save(run, engine, where)
         engine = run.build()
-        engine.load(where)
+        load(run, engine, where)
         run.workers.barrier()
     losses += [run.step(engine, step)[0] for step in range(HALF + 1, until)]
     return losses, skipped, engine.state_dict()
@@ -164,7 +198,7 @@ def main():
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world)}
     results = {}
     for name in sys.argv[5:]:
-        case, _, how = name.partition(":")
+        case, how, where = [*name.split(":"), "", ""][:3]
         run = Run(case, Workers(rank, world, device))
         losses, norms, evaluated, weights = straight(run)
         results[case] = {"losses": losses, "norms": norms, "evaluated": evaluated}
@@ -175,6 +209,12 @@ def main():
             again, skipped, then = interrupted(run, STEPS)
             same = all(torch.equal(value, then[key]) for key, value in weights.items())
             results[case] |= {"again": again, "skipped": skipped, "same": same}
+        if how == "saves":
+            saves(run, where)
+        if how == "goes_on":
+            again, then = goes_on(run, where)
+            same = all(torch.equal(value, then[key]) for key, value in weights.items())
+            results[case] |= {"again": again, "same": same}
     if rank == 0:
         with open(out, "w") as file:
             json.dump(results, file)

@@ -1,8 +1,7 @@
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.training.batch import BatchPlan, Steps
+from models.training.batch import NOTHING, BatchPlan, Steps
 from models.training.settings import TrainingSettings
 
 LENGTH = 16
@@ -64,6 +63,14 @@ def test_workers_that_share_sequences_get_the_same_ones():
     assert plan.micro_batches(0, 2) == plan.micro_batches(0, 3) == [[1, 3], [5, 7]]
 
 
-def test_a_batch_that_cannot_be_shared_is_refused():
-    with pytest.raises(ValueError, match="shared evenly by 3"):
-        BatchPlan(Steps(LENGTH, (4,), (0,), (0,), 1), 1, 3)
+@given(plans(), st.integers(1, 9))
+def test_any_other_number_of_workers_takes_the_same_samples(planned, world):
+    plan, _ = planned
+    other = BatchPlan(plan.steps, plan.micro_batch, world)
+    for step in range(plan.steps.total):
+        ranks = [other.micro_batches(step, rank) for rank in range(world)]
+        assert {len(batches) for batches in ranks} == {other.accumulation(step)}
+        assert {len(ids) for batches in ranks for ids in batches} == {other.rows(step)}
+        seen = sorted(i for batches in ranks for ids in batches for i in ids if i != NOTHING)
+        first = plan.steps.samples_before(step)
+        assert seen == list(range(first, first + plan.steps.sequences_of(step)))

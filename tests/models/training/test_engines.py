@@ -71,6 +71,41 @@ def test_two_workers_train_like_one(alone, tmp_path):
     agree(run(tmp_path, 2, PAIR), alone, 2)
 
 
+def moved(directory: Path, saved_by: int, moves: list[tuple[str, str]], loaded_by: int) -> dict:
+    """What becomes of checkpoints that so many workers with one engine wrote, and others with another go on from."""
+    (directory / "from").mkdir()
+    (directory / "to").mkdir()
+    first = {one: directory / one for one, _ in moves}
+    run(directory / "from", saved_by, [f"{one}:saves:{where}" for one, where in first.items()])
+    return run(directory / "to", loaded_by, [f"{other}:goes_on:{first[one]}" for one, other in moves])
+
+
+def same_curve(found: dict, exact: bool = False) -> None:
+    for case, values in found.items():
+        rest = values["losses"][-len(values["again"]) :]
+        assert np.abs(np.subtract(values["again"], rest)).max() <= 1e-5, case
+        assert values["same"] or not exact, case
+
+
+def test_fewer_workers_with_other_engines_go_on(tmp_path):
+    same_curve(moved(tmp_path, 2, [("zero1", "zero3"), ("zero3", "torch"), ("zero1-muon", "zero2-muon")], 1))
+
+
+def test_more_workers_with_other_engines_go_on(tmp_path):
+    same_curve(moved(tmp_path, 1, [("torch", "zero1"), ("zero1", "zero0"), ("torch-muon", "zero3-muon")], 2))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("saved_by", "loaded_by"), [(1, 2), (2, 1), (2, 3), (3, 2)])
+@pytest.mark.parametrize("optimizer", ["", "-muon"])
+def test_every_stage_goes_on_from_every_stage(tmp_path, saved_by, loaded_by, optimizer):
+    for turn in range(4):
+        directory = tmp_path / str(turn)
+        directory.mkdir()
+        moves = [(f"zero{stage}{optimizer}", f"zero{(stage + turn) % 4}{optimizer}") for stage in range(4)]
+        same_curve(moved(directory, saved_by, moves, loaded_by))
+
+
 @pytest.mark.slow
 def test_the_whole_matrix(tmp_path):
     everything = run(tmp_path, 1, SLOW_ALONE)

@@ -6,12 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from models.training.checkpoint import MARKER, Checkpoints
+from models.training.checkpoint import MARKER
 from models.training.data import IGNORED
 from models.training.guard import DivergedError
 from models.training.loop import train
 from models.training.reporter import AloneReporter
-from models.training.workers import Workers
+from models.training.storage import DamagedError
 from tests.models.training.toy import (
     LENGTH,
     Reports,
@@ -75,15 +75,57 @@ def test_only_the_newest_checkpoints_stay_and_each_is_reported(tmp_path):
     assert all(figures["loss"] > 0 for _, figures in reports.checkpoints)
 
 
-def test_another_number_of_workers_is_refused(tmp_path):
+def test_checkpoints_by_time_come_where_steps_are_looked_at_and_change_nothing(tmp_path):
+    whole, often = Reports(), Reports()
+    train(spec(tmp_path / "whole"), whole)
+    train(spec(tmp_path / "often", checkpoint_every_seconds=1e-9), often)
+    assert [location[-2:] for location, _ in whole.checkpoints] == ["20"]
+    assert [location[-2:] for location, _ in often.checkpoints] == ["03", "06", "09", "12", "15", "18", "20"]
+    assert same_weights(*(final_weights(tmp_path / name) for name in ("whole", "often")))
+
+
+def damage(directory, step, how):
+    location = directory / "checkpoints" / f"step-{step:08d}"
+    part, listed, meta = (location / name for name in ("rank-00000.safetensors", "rank-00000.json", "meta.json"))
+    match how:
+        case "truncated":
+            part.write_bytes(part.read_bytes()[:-100])
+        case "changed":
+            data = bytearray(part.read_bytes())
+            data[len(data) // 2] ^= 1
+            part.write_bytes(data)
+        case "gone":
+            part.unlink()
+        case "list":
+            listed.write_bytes(listed.read_bytes()[:-9])
+        case "meta":
+            meta.write_bytes(meta.read_bytes().replace(b'"tokens": ', b'"tokens": 1'))
+
+
+@pytest.mark.parametrize("how", ["truncated", "changed", "gone", "list", "meta"])
+def test_what_is_damaged_is_said_and_the_one_before_is_gone_on_from(tmp_path, how):
+    train(spec(tmp_path / "whole", checkpoint_every_steps=5), AloneReporter())
     with pytest.raises(KeyboardInterrupt):
-        train(spec(tmp_path, checkpoint_every_steps=5), Reports(5))
-    checkpoints = Checkpoints(str(tmp_path / "checkpoints"), Workers())
-    _, meta = checkpoints.newest()
-    checkpoints.save(replace(meta, step=6, world=2), lambda directory: None)
-    checkpoints.wait()
-    with pytest.raises(ValueError, match="written by 2 workers, this run has 1"):
-        train(spec(tmp_path), AloneReporter())
+        train(spec(tmp_path / "cut", checkpoint_every_steps=5), Reports(10))
+    damage(tmp_path / "cut", 10, how)
+    reports = Reports()
+    assert train(spec(tmp_path / "cut", checkpoint_every_steps=5), reports)["resumed_from_step"] == 5
+    (event,) = (line for line in lines(tmp_path / "cut") if line.get("event") == "checkpoint_damaged")
+    assert "step-00000010" in event["message"]
+    assert event["message"] in reports.said
+    assert same_weights(*(final_weights(tmp_path / name) for name in ("whole", "cut")))
+    assert losses(tmp_path / "whole") == losses(tmp_path / "cut")
+
+
+def test_where_every_checkpoint_is_damaged_nothing_is_removed_and_the_way_out_is_named(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        train(spec(tmp_path, checkpoint_every_steps=5), Reports(10))
+    damage(tmp_path, 5, "gone")
+    damage(tmp_path, 10, "changed")
+    before = sorted((tmp_path / "checkpoints").rglob("*"))
+    with pytest.raises(DamagedError, match=r"training\.resume=false.*step-00000010.*step-00000005"):
+        train(spec(tmp_path, checkpoint_every_steps=5), AloneReporter())
+    assert sorted((tmp_path / "checkpoints").rglob("*")) == before
 
 
 def test_every_step_has_a_line_and_validation_by_source(tmp_path):

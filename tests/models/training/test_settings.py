@@ -13,6 +13,8 @@ STAGE = {"tokens": 300, "tokens_per_step": 32}
         ({"batch_ramp": [STAGE | {"tokens_per_step": 40}]}, "batch_ramp.0.tokens_per_step 40 is no multiple"),
         ({"batch_ramp": [STAGE, STAGE]}, "rise from one to the next"),
         ({"workers": 3}, "shared evenly by 3 workers"),
+        ({"workers": [2, 1]}, r"expected \[fewest, most\]"),
+        ({"workers": [1, 2], "sequence_parallel": 2}, "a fixed number, not 1 to 2 workers"),
         ({"workers": 4, "sequence_parallel": 3}, "sequence_parallel 3 divides workers 4"),
         ({"engine": "torch", "workers": 2}, "engine torch has one worker"),
         ({"warmup_fraction": 0.6, "decay_fraction": 0.6}, "more than 1"),

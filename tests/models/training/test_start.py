@@ -30,7 +30,7 @@ def run(network: Transformer, tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = TrainingSettings(tokens=64, tokens_per_step=64, sequence_length=16, engine="torch")
     engine = TorchEngine(network, settings, torch.device("cpu"))
     checkpoints = Checkpoints(str(directory / "checkpoints"), Workers())
-    checkpoints.save(Meta(3, 3, 3, 0, 0.0, 1, "run"), engine.save)
+    checkpoints.save(Meta(3, 3, 3, 0, 0.0, 1, "run"), engine.pieces(own=True))
     checkpoints.wait(required=True)
     recipe = {"model": TINY.model_dump(mode="json"), "tokens": "/somewhere/tokens"}
     (directory / "recipe.yaml").write_text(yaml.safe_dump(recipe))

@@ -1,0 +1,134 @@
+"""Ray Train, told to grow at checkpoints only and to write failures down."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from ray.train.torch import TorchTrainer
+from ray.train.v2._internal.execution.callback import ControllerCallback
+from ray.train.v2._internal.execution.scaling_policy import (
+    ElasticScalingPolicy,
+    NoopDecision,
+    ResizeDecision,
+    ScalingDecision,
+)
+from ray.train.v2.api.exceptions import ControllerError, PreemptionError, TrainingFailedError, WorkerGroupError
+
+from models.training.checkpoint import Checkpoints
+from models.training.journal import Journal
+from models.training.workers import Workers
+
+_LOOKS_SECONDS = 1.0
+_LONGEST_CAUSE = 300
+
+
+class GrowsAtCheckpoints(ElasticScalingPolicy):
+    """Ray's elastic policy, which stops a group that could be larger at once, and with it the steps since the newest
+    checkpoint. This one waits until a checkpoint is complete that was not when it first saw the room.
+
+    Args:
+        scaling_config: of the run.
+        checkpoints: the directory of its checkpoints.
+    """
+
+    def __init__(self, scaling_config: Any, checkpoints: str) -> None:
+        super().__init__(scaling_config)
+        self._checkpoints, self._looked = checkpoints, 0.0
+        self._seen: str | None = None
+        self._wanted: ResizeDecision | None = None
+
+    def make_decision_for_running_worker_group(
+        self, worker_group_state: Any, worker_group_status: Any
+    ) -> ScalingDecision:
+        """See Ray's."""
+        decision = super().make_decision_for_running_worker_group(worker_group_state, worker_group_status)
+        if isinstance(decision, ResizeDecision):
+            if decision.num_workers < worker_group_state.num_workers:
+                return decision
+            if self._wanted is None:
+                self._seen = self._newest()
+            self._wanted = decision
+        if self._wanted is None or time.monotonic() - self._looked < _LOOKS_SECONDS:
+            return NoopDecision()
+        self._looked = time.monotonic()
+        if self._newest() == self._seen:
+            return NoopDecision()
+        wanted, self._wanted = self._wanted, None
+        return wanted
+
+    def make_decision_for_non_running_worker_group(self) -> ScalingDecision:
+        """See Ray's."""
+        self._wanted = None
+        return super().make_decision_for_non_running_worker_group()
+
+    def _newest(self) -> str | None:
+        try:
+            found = Checkpoints(self._checkpoints, Workers()).newest()
+        except OSError:
+            return self._seen
+        return found[0] if found else None
+
+
+class WritesJournal(ControllerCallback):
+    """Failures and resizes, as Ray Train's controller sees them.
+
+    Args:
+        run_directory: of the run.
+    """
+
+    def __init__(self, run_directory: str) -> None:
+        self._directory = run_directory
+        self._journal: Journal | None = None
+
+    def after_controller_state_update(self, previous_state: Any, current_state: Any) -> None:
+        """See Ray's."""
+        name = type(current_state).__name__
+        if name in ("RestartingState", "ReschedulingState"):
+            self._add("failure", **_told(current_state.training_failed_error))
+        elif name == "ErroredState":
+            self._add("failed", **_told(current_state.training_failed_error))
+        elif name == "ResizingState":
+            self._add("resize", workers=current_state.scaling_decision.num_workers)
+        elif name == "PreemptingState":
+            self._add("notice", ranks=sorted(current_state.preemption_info.preempted_ranks))
+
+    def _add(self, event: str, **values: Any) -> None:
+        if self._journal is None:
+            self._journal = Journal(self._directory, "controller")
+        self._journal.add(event, **values)
+
+
+def _told(error: TrainingFailedError) -> dict[str, Any]:
+    """What a journal line says of a failure."""
+    kind = "worker"
+    if isinstance(error, PreemptionError):
+        kind = "preemption"
+    elif isinstance(error, ControllerError):
+        kind = "controller"
+    failures = error.worker_failures if isinstance(error, WorkerGroupError) else {}
+    first = next(iter(failures.values()), error)
+    cause = next((line for line in reversed(str(first).strip().splitlines()) if line.strip()), type(first).__name__)
+    return {"cause": cause.strip()[:_LONGEST_CAUSE], "kind": kind, "ranks": sorted(failures)}
+
+
+class Trainer(TorchTrainer):
+    """Ray's, with the policy above where the number of workers may change.
+
+    Args:
+        run_directory: of the run.
+        checkpoints: the directory of its checkpoints.
+        arguments: Ray's.
+    """
+
+    def __init__(self, *arguments: Any, run_directory: str, checkpoints: str, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._run_directory, self._checkpoints_location = run_directory, checkpoints
+
+    def _initialize_and_run_controller(self, **arguments: Any) -> Any:
+        scaling: Any = self.scaling_config
+        if scaling.elasticity_enabled:
+            arguments["scaling_policy"] = GrowsAtCheckpoints(scaling, self._checkpoints_location)
+        arguments["callbacks"] = [*arguments["callbacks"], WritesJournal(self._run_directory)]
+        # mypy reads the class that Ray's second version replaces.
+        return super()._initialize_and_run_controller(**arguments)  # type: ignore[misc]

@@ -1,0 +1,99 @@
+"""The journal keeps every event through kills and refusals; the timeline adds them up."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.training.journal import JOURNAL, Journal, read_journal
+from models.training.loop import train
+from models.training.timeline import timeline
+from tests.models.training.toy import Reports, spec
+
+
+def test_writers_are_put_in_order_and_a_line_that_was_cut_is_left_out(tmp_path: Path) -> None:
+    one, other = Journal(str(tmp_path), "rank-0"), Journal(str(tmp_path), "controller")
+    for number in range(3):
+        one.add("checkpoint", step=number)
+        other.add("failure", cause=f"{number}")
+    last = sorted((tmp_path / JOURNAL).iterdir())[-1]
+    last.write_bytes(last.read_bytes() + b'{"time": 1, "event": "fai')
+    found = read_journal(str(tmp_path))
+    assert [event["event"] for event in found] == ["checkpoint", "failure"] * 3
+    assert read_journal(str(tmp_path / "nowhere")) == []
+
+
+def test_what_storage_refuses_is_written_with_the_next(tmp_path: Path) -> None:
+    blocked = tmp_path / JOURNAL
+    blocked.write_bytes(b"")
+    journal = Journal(str(tmp_path), "rank-0")
+    journal.add("start", step=0)
+    blocked.unlink()
+    journal.add("end", step=9)
+    assert [event["event"] for event in read_journal(str(tmp_path))] == ["start", "end"]
+
+
+def test_a_run_tells_of_its_start_its_checkpoints_and_its_end(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train(spec(tmp_path, checkpoint_every_steps=5), Reports(10))
+    train(spec(tmp_path, checkpoint_every_steps=5), Reports())
+    told = [(event["event"], event.get("step")) for event in read_journal(str(tmp_path))]
+    first = [("starting", None), ("start", 0), ("first_step", 3), ("checkpoint", 5), ("checkpoint", 10)]
+    again = [
+        ("starting", None),
+        ("resume", 10),
+        ("first_step", 12),
+        ("checkpoint", 15),
+        ("checkpoint", 20),
+        ("end", 20),
+    ]
+    assert told == first + again
+
+
+def at(time: float, event: str, **values: Any) -> dict[str, Any]:
+    return {"time": time, "event": event, **values}
+
+
+STORY = [
+    at(0, "starting", workers=2),
+    at(10, "start", step=0),
+    at(12, "first_step", step=2),
+    at(61, "checkpoint", step=50, begun=60, blocked_seconds=0.5),
+    at(85, "failure", cause="killed", kind="worker"),
+    at(95, "starting", workers=2),
+    at(100, "resume", step=50, lost_steps=20, last_sign=80),
+    at(102, "first_step", step=52),
+    at(151, "checkpoint", step=100, begun=150, blocked_seconds=0.5),
+    at(160, "end", step=110),
+]
+
+
+def test_goodput_is_the_time_of_steps_that_were_kept() -> None:
+    found = timeline(STORY)
+    assert [attempt.useful for attempt in found.attempts] == [50, 60]
+    assert found.wall == 160
+    assert found.goodput == pytest.approx(110 / 160)
+    assert (found.blocked, found.failures) == (1.0, ["killed"])
+    (recovery,) = found.recoveries
+    parts = (recovery.detect, recovery.restart, recovery.load, recovery.first_step)
+    assert parts == (5, 10, 5, 2)
+    assert (recovery.seconds, recovery.lost_steps) == (22, 20)
+    json.dumps(found.figures())
+
+
+@given(st.integers(0, len(STORY)))
+def test_a_story_that_goes_on_adds_up_too(length: int) -> None:
+    found = timeline(STORY[:length])
+    assert 0 <= found.useful <= found.wall
+    assert 0 <= found.goodput <= 1
+    json.dumps(found.figures())
+
+
+def test_an_attempt_that_died_before_its_first_checkpoint_was_of_no_use() -> None:
+    story = [*STORY[:3], at(20, "failure", cause="killed", kind="worker"), at(30, "starting", workers=2)]
+    story += [at(35, "resume", step=0, lost_steps=5, last_sign=18), at(95, "end", step=60)]
+    found = timeline(story)
+    assert [attempt.useful for attempt in found.attempts] == [0, 60]
