@@ -13,8 +13,8 @@ import json
 import sys
 from collections.abc import Sequence
 
-from models.training.checkpoint import read_file
 from models.training.start import Start
+from models.training.storage import read_file
 from pipelines import storage
 
 

@@ -61,10 +61,10 @@ class Finetune(Job[FinetuneRecipe]):
                 f"{recipe.data}: {dataset.examples:,} examples, {dataset.learned_tokens:,} learned tokens, "
                 f"{dataset.dropped:,} too long; {len(dataset):,} windows, {dataset.fill:.0%} full",
                 f"tune {recipe.model} for {training.steps:,} steps of {training.tokens_per_step:,} tokens: "
-                f"{epochs:.1f} passes, on {training.workers} worker{'s'[: training.workers != 1]}",
+                f"{epochs:.1f} passes, on {training.workers_in_words}",
                 f"write {recipe.export}",
             ],
-            resources={"CPU": float(training.workers * training.threads)},
+            resources={"CPU": float(training.most_workers * training.threads)},
         )
 
     def run(self, recipe: FinetuneRecipe) -> Outcome:

@@ -124,7 +124,7 @@ class Pretrain(Job[PretrainRecipe]):
             raise InputError(str(error)) from None
         drawn = ", ".join(f"{name} {each['epochs']:.2f}" for name, each in plan["sources"].items())
         flops = model.flops_per_token(training.sequence_length) * plan["tokens"]
-        gpu = training.device == "gpu"
+        gpu, workers = training.device == "gpu", training.most_workers
         return Plan(
             work=[
                 f"{recipe.tokens}: {store.manifest['splits']['train']['tokens']:,} training tokens",
@@ -134,12 +134,12 @@ class Pretrain(Job[PretrainRecipe]):
                 f"{packed['padding']:.2%} padding",
                 f"train {model.architecture} of {model.parameters():,} parameters ({recipe.objective}) for "
                 f"{training.steps:,} steps of {training.tokens_per_step:,} tokens: {flops:.2e} FLOPs",
-                f"{training.workers} worker{'s'[: training.workers != 1]}, {training.engine}"
+                f"{training.workers_in_words}, {training.engine}"
                 + (f" ZeRO {training.zero_stage}" if training.engine == "deepspeed" else "")
                 + f", {training.precision}",
                 f"write {recipe.export}",
             ],
-            resources={"GPU": float(training.workers)} if gpu else {"CPU": float(training.workers * training.threads)},
+            resources={"GPU": float(workers)} if gpu else {"CPU": float(workers * training.threads)},
         )
 
     def run(self, recipe: PretrainRecipe) -> Outcome:
@@ -187,6 +187,7 @@ class Pretrain(Job[PretrainRecipe]):
             summary.append(
                 f"held-out text: {metrics['validation_bits_per_byte']:.3f} bits per byte{hidden} ({by_source})"
             )
+        summary += attempts(recipe.run_directory)
         if metrics["skipped_steps"]:
             summary.append(f"{metrics['skipped_steps']} steps left out: their gradients were not finite")
         return Outcome(
@@ -236,6 +237,21 @@ class Pretrain(Job[PretrainRecipe]):
             card=card,
             lineage=lineage,
         )
+
+
+def attempts(run_directory: str) -> list[str]:
+    """What a run's disturbances cost, for its summary; nothing where there were none."""
+    from models.training.journal import read_journal
+    from models.training.timeline import timeline
+
+    figures = timeline(read_journal(run_directory)).figures()
+    if figures["attempts"] < 2:
+        return []
+    seconds = ", ".join(f"{each:.0f}" for each in figures["recovery_seconds"])
+    return [
+        f"{figures['attempts']} attempts, goodput {figures['goodput']:.0%}: {figures['lost_steps']} steps done twice, "
+        f"back after {seconds or '–'} s"
+    ]
 
 
 def checked_store(recipe: PretrainRecipe) -> TokenStore:

@@ -170,6 +170,52 @@ def funnel(start: float, steps: Sequence[Step], last: str, width: float = 500.0)
     return _svg(parts, "documents left after each step", height=top + height, width=width)
 
 
+@dataclass(frozen=True)
+class Span:
+    """A stretch of a row: where it begins and ends, what it is (a class of style.css), and what hovering says."""
+
+    start: float
+    end: float
+    kind: str
+    note: str
+
+
+def spans(
+    rows: Sequence[tuple[str, Sequence[Span], str]],
+    x_name: str,
+    legend: Sequence[tuple[str, str]],
+    width: float = 900.0,
+) -> Html:
+    """Rows of stretches over one axis: name, stretches, words at the end; a legend (name, class) above."""
+    step, left, top = 26.0, 110.0, 26.0
+    high = max((span.end for _, stretches, _ in rows for span in stretches), default=1.0)
+    x = _Scale(0.0, high, left, width - 190.0)
+    bottom = top + step * len(rows)
+    parts, at = [], left
+    for name, kind in legend:
+        parts.append(tag("rect", x=_n(at), y=4, width=12, height=12, class_=f"block {kind}"))
+        parts.append(tag("text", name, x=_n(at + 17), y=14, class_="tick"))
+        at += 36 + 6.5 * len(name)
+    for i, (name, stretches, words) in enumerate(rows):
+        y = top + i * step
+        parts.append(tag("text", name, x=_n(left - 10), y=_n(y + 17), class_="tick end"))
+        for span in stretches:
+            wide = max(1.5, x.at(span.end) - x.at(span.start))
+            block = tag("title", span.note)
+            place = {"x": _n(x.at(span.start)), "y": _n(y + 4), "width": _n(wide), "height": 18}
+            parts.append(tag("rect", block, class_=f"block {span.kind}", **place))
+        end = max((x.at(span.end) for span in stretches), default=left)
+        parts.append(tag("text", words, x=_n(end + 8), y=_n(y + 17), class_="tick strong"))
+    for value in _ticks(0.0, high, 8):
+        parts.append(
+            tag("line", x1=_n(x.at(value)), x2=_n(x.at(value)), y1=_n(bottom), y2=_n(bottom + 5), class_="axis")
+        )
+        parts.append(tag("text", short(value), x=_n(x.at(value)), y=_n(bottom + 18), class_="tick middle"))
+    parts.append(tag("line", x1=_n(x.start), x2=_n(x.end), y1=_n(bottom), y2=_n(bottom), class_="axis"))
+    parts.append(tag("text", x_name, x=_n((x.start + x.end) / 2), y=_n(bottom + 35), class_="label middle"))
+    return _svg(parts, f"stretches over {x_name}", height=bottom + 40, width=width)
+
+
 def _svg(parts: Sequence[Html], name: str, height: float = _HEIGHT, width: float = _WIDTH) -> Html:
     style = f"max-width:{1.12 * width:.0f}px;min-width:{0.75 * width:.0f}px"
     drawing = tag("svg", *parts, viewBox=f"0 0 {_n(width)} {_n(height)}", role="img", aria_label=name, style=style)

@@ -12,7 +12,7 @@ import time
 from importlib import metadata
 from typing import Any
 
-from jobs.reporting import audit_sections, headline, lineage
+from jobs.reporting import audit_sections, headline, lineage, recovery_section
 from pipelines import storage
 
 TRAINING = ("pretrain", "pretrain-masked", "finetune")
@@ -153,7 +153,9 @@ def _training(run: Run, name: str) -> dict[str, Any] | None:
     validations: list[dict[str, float]] = [row["validation"] for row in rows or [] if row.get("validation")]
     figures = result or {"metrics": {}, "seconds": None, "summary": [], "outputs": {}}
     kept = {key: figures[key] for key in ("metrics", "seconds", "summary", "outputs")}
-    return {**kept, "curve": curve, "validation_by_source": validations[-1] if validations else {}}
+    by_source = validations[-1] if validations else {}
+    told = recovery_section.collect(run.location, name)
+    return {**kept, "curve": curve, "validation_by_source": by_source, "timeline": told}
 
 
 def _evaluation(run: Run, name: str) -> dict[str, Any] | None:

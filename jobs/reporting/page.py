@@ -13,6 +13,7 @@ from jobs.reporting import (
     data_sections,
     duplicates_section,
     model_sections,
+    recovery_section,
     run_sections,
     token_sections,
 )
@@ -34,6 +35,7 @@ SECTIONS: dict[str, tuple[str, Section, str]] = {
     "pretraining": ("Pretraining", model_sections.pretraining, "jobs.pretrain"),
     "masked": ("Fill in the blank", model_sections.masked, "jobs.pretrain"),
     "finetuning": ("Finetuning: a translator", model_sections.finetuning, "jobs.finetune"),
+    "recovery": ("Attempts and goodput", recovery_section.recovery, "the training jobs"),
     "evaluation": ("Evaluation", model_sections.evaluation, "jobs.evaluate"),
     "generations": ("Generations", model_sections.generations, "jobs.generate"),
     "lineage": ("Lineage", run_sections.lineage, "the training jobs"),

@@ -36,7 +36,8 @@ def run(network: Transformer, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (tokenizer / "tokenizer_config.json").write_text(json.dumps({"eos_token": "<|endoftext|>"}))
     settings = TrainingSettings(tokens=64, tokens_per_step=64, sequence_length=16, engine="torch")
     checkpoints = Checkpoints(str(directory / "checkpoints"), Workers())
-    checkpoints.save(Meta(3, 192, 12, 0, 0.0, 1, "run"), TorchEngine(network, settings, torch.device("cpu")).save)
+    engine = TorchEngine(network, settings, torch.device("cpu"))
+    checkpoints.save(Meta(3, 192, 12, 0, 0.0, 1, "run"), engine.pieces(own=True))
     checkpoints.wait(required=True)
     recipe = {"model": TINY.model_dump(mode="json"), "tokens": str(directory / "tokens")}
     (directory / "recipe.yaml").write_text(yaml.safe_dump(recipe))
