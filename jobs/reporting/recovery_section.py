@@ -19,6 +19,7 @@ _EVENTS = (
     "checkpoint_damaged",
     "rollback",
     "skip",
+    "straggler",
     "failed",
 )
 _LEGEND = [("training that was kept", "c2"), ("done again", "gone"), ("starting", "idle"), ("saved", "c3")]

@@ -9,7 +9,7 @@ on a local disk, written anew on an object store. `read_journal` puts them in th
   `lost_steps` and `last_sign` (time of the newest figures that it told).
 - `first_step`: its first steps are done; `step`.
 - `checkpoint`: one is complete; `step`, `begun` (time), `blocked_seconds`.
-- `checkpoint_failed`, `checkpoint_damaged`, `rollback`, `skip`, `hang`: as their `message` says; `step`.
+- `checkpoint_failed`, `checkpoint_damaged`, `rollback`, `skip`, `straggler`, `hang`: as their `message` says; `step`.
 - `failure`: `cause`, `kind` (`worker`, `preemption`, `controller`), `ranks`.
 - `resize`: another number of workers is to go on; `workers`.
 - `notice`: machines are about to go; `ranks`.
