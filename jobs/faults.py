@@ -13,12 +13,13 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import logging
 import os
 import random
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,7 @@ class _Run:
         try:
             for _ in range(kills):
                 # Nothing is proved by killing what has not trained since the last time.
-                if not self._wait(driver, lambda since=struck_at: self._progress().get("time", 0.0) > since):
+                if not self._trains(driver, struck_at):
                     break
                 if not _sleep(driver, self._draw.expovariate(1 / self._every)):
                     break
@@ -127,9 +128,10 @@ class _Run:
             found = storage.read_json(location)
         return found if found.get("phase") == "training" and "loss" in found else {}
 
-    def _wait(self, driver: subprocess.Popen[bytes], ready: Callable[[], bool]) -> bool:
+    def _trains(self, driver: subprocess.Popen[bytes], since: float) -> bool:
+        """Wait until steps were done after this time; False: it ended, or none came."""
         began = time.monotonic()
-        while not ready():
+        while not self._progress().get("time", 0.0) > since:
             if driver.poll() is not None or time.monotonic() - began > _FIRST_SECONDS:
                 return False
             time.sleep(0.2)
@@ -142,7 +144,7 @@ class _Run:
 
         rank, (node, pid) = self._draw.choice(list(enumerate(self._progress().get("processes", [])))) or (0, ("", 0))
         if not ray.is_initialized():
-            ray.init(logging_level="error", log_to_driver=False)
+            ray.init(logging_level=logging.ERROR, log_to_driver=False)
         there = NodeAffinitySchedulingStrategy(node, soft=False)
         ray.get(ray.remote(num_cpus=0)(_kill).options(scheduling_strategy=there).remote(pid))
         return f"rank {rank}, process {pid} on node {node[:8]}"

@@ -77,13 +77,13 @@ class _Run:
 
     def __init__(self, spec: TrainingSpec, reporter: Reporter) -> None:
         began = time.perf_counter()
-        journal = Journal(spec.run_directory, "rank-0") if spec.run_directory and reporter.workers.first else None
-        if journal:
-            journal.add("starting", workers=reporter.workers.world, node=socket.gethostname())
         self.spec, self.reporter, self.settings, self.workers = spec, reporter, spec.training, reporter.workers
         self.first, self.device = self.workers.first, self.workers.device
         if self.first:
             check(self.settings.trackers)
+        journal = Journal(spec.run_directory, "rank-0") if spec.run_directory and self.first else None
+        if journal:
+            journal.add("starting", workers=self.workers.world, node=socket.gethostname())
         threads_for(self.device, self.settings.threads)
         self.plan = BatchPlan.of(self.settings, self.workers.world)
         self.steps = self.plan.steps

@@ -114,7 +114,7 @@ def fit(
     # The controller looks at its workers this often: it is also the least time between two checkpoints' reports.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
     if training.elastic:
-        # Of a machine that is gone Ray knows late: the first try may count on it. What is really there is ready at once.
+        # Of a machine that is gone Ray knows late: the first try may count on it. What is there is ready at once.
         os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "15")
     # A notice that a machine is about to go leaves little time.
     os.environ.setdefault("RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S", "1")

@@ -73,6 +73,7 @@ def test_the_whole_matrix(cluster: Cluster, target: str, point: str, stage: int)
     ends_alike(cluster, target, point, stage)
 
 
+@pytest.mark.slow
 def test_a_worker_that_the_system_stops_is_missed_and_replaced(cluster: Cluster) -> None:
     run = ends_alike(cluster, "stop", "step", 1, hang_seconds=4.0)
     (hang,) = [event for event in run.journal() if event["event"] == "hang"]
