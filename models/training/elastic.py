@@ -1,4 +1,4 @@
-"""Ray Train, told to grow at checkpoints only and to write failures down."""
+"""Ray Train, told to grow at checkpoints only, to tell notices from failures, and to write both down."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any
 
 from ray.train.torch import TorchTrainer
 from ray.train.v2._internal.execution.callback import ControllerCallback
+from ray.train.v2._internal.execution.failure_handling.default import DefaultFailurePolicy
+from ray.train.v2._internal.execution.failure_handling.failure_policy import FailureDecision
 from ray.train.v2._internal.execution.scaling_policy import (
     ElasticScalingPolicy,
     NoopDecision,
@@ -16,7 +18,7 @@ from ray.train.v2._internal.execution.scaling_policy import (
 from ray.train.v2.api.exceptions import ControllerError, PreemptionError, TrainingFailedError, WorkerGroupError
 
 from models.training.checkpoint import Checkpoints
-from models.training.journal import Journal
+from models.training.journal import Journal, read_journal
 from models.training.workers import Workers
 
 _LOOKS_SECONDS = 1.0
@@ -70,6 +72,37 @@ class GrowsAtCheckpoints(ElasticScalingPolicy):
         return found[0] if found else None
 
 
+class CountsNotices(DefaultFailurePolicy):
+    """Ray's policy; but what fails in a group that had a notice is put down to that, whoever was first.
+
+    Ray does so only where it saw the machine go: one that is taken before its time would count as a failure.
+
+    Args:
+        failure_config: of the run.
+        run_directory: of the run, whose journal knows of notices.
+    """
+
+    def __init__(self, failure_config: Any, run_directory: str) -> None:
+        super().__init__(failure_config)
+        self._run_directory = run_directory
+
+    def make_decision(self, training_failed_error: TrainingFailedError) -> FailureDecision:
+        """See Ray's."""
+        if not isinstance(training_failed_error, WorkerGroupError) or not self._noticed():
+            return super().make_decision(training_failed_error)
+        self._preemption_failures += 1
+        limit = self.failure_config.max_preemption_failures
+        within = limit == -1 or self._preemption_failures <= limit
+        decision = FailureDecision.RETRY if within else FailureDecision.RAISE
+        self._log_decision(decision, training_failed_error, self._preemption_failures, limit)
+        return decision
+
+    def _noticed(self) -> bool:
+        kinds = [event["event"] for event in read_journal(self._run_directory)]
+        since = len(kinds) - kinds[::-1].index("starting") if "starting" in kinds else 0
+        return "notice" in kinds[since:]
+
+
 class WritesJournal(ControllerCallback):
     """Failures and resizes, as Ray Train's controller sees them.
 
@@ -78,19 +111,21 @@ class WritesJournal(ControllerCallback):
     """
 
     def __init__(self, run_directory: str) -> None:
-        self._directory = run_directory
+        self._directory, self._noticed = run_directory, False
         self._journal: Journal | None = None
 
     def after_controller_state_update(self, previous_state: Any, current_state: Any) -> None:
         """See Ray's."""
         name = type(current_state).__name__
         if name in ("RestartingState", "ReschedulingState"):
-            self._add("failure", **_told(current_state.training_failed_error))
+            self._add("failure", **_told(current_state.training_failed_error, self._noticed))
+            self._noticed = False
         elif name == "ErroredState":
-            self._add("failed", **_told(current_state.training_failed_error))
+            self._add("failed", **_told(current_state.training_failed_error, self._noticed))
         elif name == "ResizingState":
             self._add("resize", workers=current_state.scaling_decision.num_workers)
-        elif name == "PreemptingState":
+        elif name == "PreemptingState" and not self._noticed:
+            self._noticed = True
             self._add("notice", ranks=sorted(current_state.preemption_info.preempted_ranks))
 
     def _add(self, event: str, **values: Any) -> None:
@@ -99,10 +134,10 @@ class WritesJournal(ControllerCallback):
         self._journal.add(event, **values)
 
 
-def _told(error: TrainingFailedError) -> dict[str, Any]:
+def _told(error: TrainingFailedError, noticed: bool) -> dict[str, Any]:
     """What a journal line says of a failure."""
     kind = "worker"
-    if isinstance(error, PreemptionError):
+    if noticed or isinstance(error, PreemptionError):
         kind = "preemption"
     elif isinstance(error, ControllerError):
         kind = "controller"
@@ -113,7 +148,7 @@ def _told(error: TrainingFailedError) -> dict[str, Any]:
 
 
 class Trainer(TorchTrainer):
-    """Ray's, with the policy above where the number of workers may change.
+    """Ray's, with the policies above.
 
     Args:
         run_directory: of the run.
@@ -129,6 +164,8 @@ class Trainer(TorchTrainer):
         scaling: Any = self.scaling_config
         if scaling.elasticity_enabled:
             arguments["scaling_policy"] = GrowsAtCheckpoints(scaling, self._checkpoints_location)
+        failures: Any = self.run_config.failure_config
+        arguments["failure_policy"] = CountsNotices(failures, self._run_directory)
         arguments["callbacks"] = [*arguments["callbacks"], WritesJournal(self._run_directory)]
         # mypy reads the class that Ray's second version replaces.
         return super()._initialize_and_run_controller(**arguments)  # type: ignore[misc]
