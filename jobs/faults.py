@@ -95,16 +95,16 @@ class _Run:
 
     def go(self, kills: int, kinds: Sequence[str]) -> int:
         """Train from the beginning; the driver's exit status."""
-        driver = self._drive("--force", "training.resume=false") if kills else self._drive()
-        began, struck_at = time.monotonic(), 0.0
+        driver = self._drive("training.resume=false", "--force") if kills else self._drive()
+        began, struck = time.monotonic(), self._progress().get("processes")
         try:
             for _ in range(kills):
                 # Nothing is proved by killing what has not trained since the last time.
-                if not self._trains(driver, struck_at):
+                if not self._trains(driver, struck):
                     break
                 if not _sleep(driver, self._draw.expovariate(1 / self._every)):
                     break
-                struck_at, kind = time.time(), self._draw.choice(list(kinds))
+                struck, kind = self._progress().get("processes"), self._draw.choice(list(kinds))
                 if kind == "driver":
                     driver.kill()
                     driver.wait()
@@ -128,10 +128,10 @@ class _Run:
             found = storage.read_json(location)
         return found if found.get("phase") == "training" and "loss" in found else {}
 
-    def _trains(self, driver: subprocess.Popen[bytes], since: float) -> bool:
-        """Wait until steps were done after this time; False: it ended, or none came."""
+    def _trains(self, driver: subprocess.Popen[bytes], before: Any) -> bool:
+        """Wait until other processes than before have done steps; False: it ended, or none came."""
         began = time.monotonic()
-        while not self._progress().get("time", 0.0) > since:
+        while self._progress().get("processes") in (None, before):
             if driver.poll() is not None or time.monotonic() - began > _FIRST_SECONDS:
                 return False
             time.sleep(0.2)
