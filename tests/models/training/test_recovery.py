@@ -13,7 +13,7 @@ from models.training.timeline import timeline
 from tests.benchmarks.recovery.faulty import POINTS
 from tests.benchmarks.recovery.runs import EVERY, STEPS, TARGETS, Cluster, Run, disturbed, elastic, undisturbed, warned
 
-FAST = [("worker", "uploading", 1), ("node", "saving", 1), ("driver", "registering", 1)]
+FAST = [("worker", "uploading", 1), ("node", "saving", 1)]
 MATRIX = [(target, point, stage) for target in TARGETS for point in POINTS for stage in (1, 2, 3)]
 
 
