@@ -5,7 +5,7 @@
 The recipe is one of jobs.pretrain. It is trained twice on the cluster that RAY_ADDRESS names (or a local one): as
 NAME-calm, which nobody disturbs, and as NAME-struck, of which a random worker, or the driver, is killed with SIGKILL
 every so often. Then weights and losses are compared. Only processes of this very run are killed.
-Exit status: 0 the same, 1 not, 2 the recipe or the arguments are wrong.
+Exit status: 0 the same, 1 not, or it ended before anything was killed, 2 the recipe or the arguments are wrong.
 """
 
 from __future__ import annotations
@@ -62,7 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print("\n".join(lines(found)))
     if options.json:
         print(json.dumps(found))
-    return 0 if found["equal"] or found["within"] else 1
+    struck_at_all = bool(struck.kills) or not options.kills
+    return 0 if struck_at_all and (found["equal"] or found["within"]) else 1
 
 
 @contextlib.contextmanager
@@ -100,20 +101,24 @@ class _Run:
         try:
             for _ in range(kills):
                 # Nothing is proved by killing what has not trained since the last time.
-                if not self._trains(driver, struck):
+                there = self._training(driver, struck)
+                if not there:
                     break
                 if not _sleep(driver, self._draw.expovariate(1 / self._every)):
                     break
-                struck, kind = self._progress().get("processes"), self._draw.choice(list(kinds))
+                struck, kind = there, self._draw.choice(list(kinds))
                 if kind == "driver":
                     driver.kill()
                     driver.wait()
                     what, driver = f"process {driver.pid}", self._drive("--force")
                 else:
-                    what = self._kill_worker()
+                    what = self._kill_worker(there)
                 self.kills.append((round(time.monotonic() - began, 1), kind, what))
                 print(f"jobs.faults: {self.kills[-1][0]:.0f} s: killed the {kind}: {what}", flush=True)
-            return driver.wait()
+            code = driver.wait()
+            if len(self.kills) < kills:
+                print(f"jobs.faults: {len(self.kills)} of {kills} kills came before the end: lower --every", flush=True)
+            return code
         finally:
             if driver.poll() is None:
                 driver.terminate()
@@ -128,21 +133,21 @@ class _Run:
             found = storage.read_json(location)
         return found if found.get("phase") == "training" and "loss" in found else {}
 
-    def _trains(self, driver: subprocess.Popen[bytes], before: Any) -> bool:
-        """Wait until other processes than before have done steps; False: it ended, or none came."""
+    def _training(self, driver: subprocess.Popen[bytes], before: Any) -> list[tuple[str, int]]:
+        """Wait until other processes than before have done steps; (node, process) by rank, none where it ended."""
         began = time.monotonic()
-        while self._progress().get("processes") in (None, before):
+        while (found := self._progress().get("processes")) in (None, before):
             if driver.poll() is not None or time.monotonic() - began > _FIRST_SECONDS:
-                return False
+                return []
             time.sleep(0.2)
-        return True
+        return list(found)
 
-    def _kill_worker(self) -> str:
+    def _kill_worker(self, processes: Sequence[tuple[str, int]]) -> str:
         """SIGKILL for one of the run's workers, wherever it is; who it was."""
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        rank, (node, pid) = self._draw.choice(list(enumerate(self._progress().get("processes", [])))) or (0, ("", 0))
+        rank, (node, pid) = self._draw.choice(list(enumerate(processes)))
         if not ray.is_initialized():
             ray.init(logging_level=logging.ERROR, log_to_driver=False)
         there = NodeAffinitySchedulingStrategy(node, soft=False)

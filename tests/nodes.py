@@ -13,16 +13,9 @@ from pathlib import Path
 
 import psutil
 
-from jobs.head import Head, _environment, _free_ports
+from jobs.head import _PORTS, Head, _environment, _free_ports
 
-_PORTS = (
-    "dashboard-agent-listen-port",
-    "dashboard-agent-grpc-port",
-    "runtime-env-agent-port",
-    "metrics-export-port",
-    "node-manager-port",
-    "object-manager-port",
-)
+_OF_NODES = [name for name in _PORTS if name not in ("port", "dashboard-port", "ray-client-server-port")]
 
 
 @dataclass
@@ -34,7 +27,7 @@ class Node:
     @staticmethod
     def start(head: Head, directory: Path, cpus: int = 1) -> Node:
         """Join a head's cluster; returns when the raylet was started."""
-        ports = dict(zip(_PORTS, _free_ports(len(_PORTS)), strict=True))
+        ports = dict(zip(_OF_NODES, _free_ports(len(_OF_NODES)), strict=True))
         command = [sys.executable, "-m", "ray.scripts.scripts", "start", f"--address={head.address}", "--block"]
         command += ["--node-ip-address=127.0.0.1", "--disable-usage-stats", "--object-store-memory=100000000"]
         command += [f"--num-cpus={cpus}", *(f"--{name}={port}" for name, port in ports.items())]

@@ -259,4 +259,7 @@ def stored_pieces(location: str) -> StoredPieces:
             lists.append(json.loads(raw))
         except ValueError:
             raise DamagedError(f"{name}: its bytes are not those that were written") from None
-    return StoredPieces(files, path, lists)
+    try:
+        return StoredPieces(files, path, lists)
+    except (KeyError, TypeError) as error:
+        raise DamagedError(f"{location}: a worker's list is not one that was written: {error!r}") from None

@@ -26,8 +26,7 @@ def weights(checkpoint: str) -> dict[str, Tensor]:
         FileNotFoundError: there is no committed checkpoint.
         DamagedError: it is not as it was written.
     """
-    stored = stored_pieces(checkpoint)
-    return {name: stored.whole(name).float() for name in stored.names()}
+    return {name: values.float() for name, values in stored_pieces(checkpoint).tensors().items()}
 
 
 def checkpoint_in(location: str) -> str | None:

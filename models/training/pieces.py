@@ -168,7 +168,7 @@ class StoredPieces:
     """
 
     def __init__(self, files: pafs.FileSystem, directory: str, lists: Iterable[Mapping[str, Any]]) -> None:
-        self._files = files
+        self._files, self._directory = files, directory
         self._of: dict[tuple[str, str], list[_Stored]] = {}
         for each in lists:
             for piece in each["pieces"]:
@@ -187,20 +187,16 @@ class StoredPieces:
         for found in self._of.values():
             found.sort(key=lambda stored: stored.start)
 
-    def names(self, kind: str = WEIGHT) -> list[str]:
-        """Parameters that there are pieces of this kind of."""
-        return [name for of, name in self._of if of == kind]
-
-    def whole(self, name: str, kind: str = WEIGHT) -> Tensor:
-        """All of a parameter, in its shape, on the CPU.
+    def tensors(self, kind: str = WEIGHT) -> dict[str, Tensor]:
+        """All parameters, or what is kept for them under another kind, whole, on the CPU.
 
         Raises:
             DamagedError: see `fill`.
         """
-        first = self._of[kind, name][0]
-        values = torch.empty(prod(first.shape), dtype=first.dtype)
-        self.fill([Piece(kind, name, first.shape, 0, values)])
-        return values.view(first.shape)
+        first = {name: found[0] for (of, name), found in self._of.items() if of == kind}
+        flat = {name: torch.empty(prod(stored.shape), dtype=stored.dtype) for name, stored in first.items()}
+        self.fill(Piece(kind, name, first[name].shape, 0, values) for name, values in flat.items())
+        return {name: values.view(first[name].shape) for name, values in flat.items()}
 
     def fill(self, wanted: Iterable[Piece]) -> None:
         """Read what these pieces are to hold into their values.
@@ -240,7 +236,7 @@ class StoredPieces:
                 at = stored.end
         if at < end:
             raise DamagedError(
-                f"{piece.kind} of {piece.name}: elements {at} to {end - 1} are in no file of this checkpoint"
+                f"{self._directory}: elements {at} to {end - 1} of {piece.name} ({piece.kind}) are in none of its files"
             )
 
     def _hand_out(self, batch: Sequence[_Stored], takers: Mapping[_Stored, list[Piece]]) -> None:

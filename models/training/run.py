@@ -18,9 +18,10 @@ from models.training.checkpoint import MARKER, Checkpoints
 from models.training.conversion import weights
 from models.training.data import Dataset
 from models.training.journal import JOURNAL
+from models.training.saving import nothing_left
 from models.training.settings import TrainingSettings
 from models.training.spec import CHECKPOINTS, FINAL_SUMMARY, PROGRESS, TrainingSpec
-from models.training.storage import read_file, remove, write_file
+from models.training.storage import DamagedError, read_file, remove, write_file
 from models.training.workers import Workers
 
 if TYPE_CHECKING:
@@ -169,6 +170,13 @@ _RUN = "run"
 _ROOM_SECONDS = 5.0
 """So often an elastic run looks whether the cluster has room for more workers."""
 _NOT_OF_THE_RUN = {
+    "engine",
+    "zero_stage",
+    "offload",
+    "micro_batch",
+    "checkpoint_activations",
+    "compile",
+    "sequence_parallel",
     "workers",
     "device",
     "threads",
@@ -227,9 +235,15 @@ def _clear_others(run_directory: str, fingerprint: str, resume: bool) -> list[st
 
     Returns:
         names of the complete checkpoints that are gone.
+
+    Raises:
+        DamagedError: there are complete checkpoints, and none of them can be read.
     """
     checkpoints, removed = Checkpoints(f"{run_directory}/{CHECKPOINTS}", Workers()), []
     found, mark = checkpoints.committed(), f"{run_directory}/{_RUN}"
+    if resume and not found and (unreadable := checkpoints.unreadable()):
+        # They may be of this run, or of an older format: nobody but the user removes them.
+        raise DamagedError(nothing_left(unreadable))
     before = found[-1][1].run if found else (read_file(mark) or b"").decode()
     if not resume or before != fingerprint:
         removed = [location.rsplit("/", 1)[1] for location, _ in found]

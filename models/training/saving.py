@@ -59,7 +59,7 @@ class Saving:
         found = checkpoints.committed()[::-1] if first else []
         found, unreadable = self._workers.from_first((found, checkpoints.unreadable()))
         if resume and not found and unreadable:
-            raise DamagedError(_nothing_left(unreadable))
+            raise DamagedError(nothing_left(unreadable))
         if resume:
             self.damaged += unreadable
         if first:
@@ -101,7 +101,7 @@ class Saving:
                 self.damaged += damaged
                 return location, meta
             damaged.append(problem)
-        raise DamagedError(_nothing_left(damaged))
+        raise DamagedError(nothing_left(damaged))
 
     def save(self, meta: Meta, engine: Engine, figures: dict[str, float], records: Records) -> None:
         """Save what the engine holds, unless it is there; training goes on while it is written.
@@ -155,5 +155,6 @@ class Saving:
         self.damaged = []
 
 
-def _nothing_left(damaged: Sequence[str]) -> str:
+def nothing_left(damaged: Sequence[str]) -> str:
+    """What to say where all checkpoints are damaged."""
     return f"no checkpoint of this run can be read, start anew with training.resume=false: {'; '.join(damaged)}"

@@ -63,7 +63,7 @@ def test_what_changes_after_a_save_began_is_not_saved(tmp_path: Path) -> None:
     checkpoints.save(meta(1), [Piece("weight", "big", (100_000,), 0, values)])
     values.zero_()
     checkpoints.wait(required=True)
-    assert torch.equal(stored_pieces(str(tmp_path / "step-00000001")).whole("big"), VALUES)
+    assert torch.equal(stored_pieces(str(tmp_path / "step-00000001")).tensors()["big"], VALUES)
 
 
 def test_the_newest_and_the_milestones_stay(tmp_path: Path) -> None:
