@@ -49,7 +49,7 @@ class _Blocked(torch.autograd.Function):
         for q_THE, k_KTE, v_KTE, out_THE in zip(q_BTHE, _by_head(k_BTKE), _by_head(v_BTKE), out, strict=True):
             for here, seen in _blocks(len(q_THE), causal):
                 q_KQE = _grouped(q_THE[here], len(k_KTE))
-                scores = torch.bmm(q_KQE, k_KTE[:, seen].transpose(1, 2)).mul_(scale)
+                scores = _product(q_KQE, k_KTE[:, seen].transpose(1, 2), scale)
                 if causal:
                     scores[..., here].add_(future[: scores.shape[1], : here.stop - here.start])
                 p = torch.softmax(scores, -1)
@@ -64,20 +64,27 @@ class _Blocked(torch.autograd.Function):
         (dy_BTHE,) = gradients
         q_BTHE, k_BTKE, v_BTKE, *kept = ctx.saved_tensors
         scale = 1 / math.sqrt(q_BTHE.shape[-1])
-        dq = torch.empty_like(q_BTHE, memory_format=torch.contiguous_format)
-        dk, dv = (torch.zeros_like(x, memory_format=torch.contiguous_format) for x in (k_BTKE, v_BTKE))
-        by_head = (_by_head(x) for x in (k_BTKE, v_BTKE, dk, dv))
-        probabilities = iter(kept)
-        for q_THE, dy_THE, dq_THE, k_KTE, v_KTE, dk_KTE, dv_KTE in zip(q_BTHE, dy_BTHE, dq, *by_head, strict=True):
-            for here, seen in _blocks(len(q_THE), ctx.causal):
-                p = next(probabilities)
+        dq, dk_BTKE, dv_BTKE = (torch.empty(x.shape) for x in (q_BTHE, k_BTKE, v_BTKE))
+        rows = list(zip(q_BTHE, dy_BTHE, dq, *map(_by_head, (k_BTKE, v_BTKE, dk_BTKE, dv_BTKE)), strict=True))
+        for q_THE, dy_THE, dq_THE, k_KTE, v_KTE, dk_KTE, dv_KTE in reversed(rows):
+            sums = None
+            # The last block sees every key: the sums begin with it.
+            for here, seen in reversed(_blocks(len(q_THE), ctx.causal)):
+                p = kept.pop()
                 q_KQE, dy_KQE = (_grouped(x[here], len(k_KTE)) for x in (q_THE, dy_THE))
-                dv_KTE[:, seen].baddbmm_(p.transpose(1, 2), dy_KQE)
                 dp = torch.bmm(dy_KQE, v_KTE[:, seen].transpose(1, 2))
                 ds = torch._softmax_backward_data(dp, p, -1, p.dtype)
-                dk_KTE[:, seen].baddbmm_(ds.transpose(1, 2), q_KQE, alpha=scale)
-                _ungroup(torch.bmm(ds, k_KTE[:, seen]).mul_(scale), dq_THE[here])
-        return dq, dk, dv, None
+                _ungroup(_product(ds, k_KTE[:, seen], scale), dq_THE[here])
+                part = _product(ds.transpose(1, 2), q_KQE, scale), torch.bmm(p.transpose(1, 2), dy_KQE)
+                if sums is None:
+                    sums = part
+                else:
+                    for total, more in zip(sums, part, strict=True):
+                        total[:, seen].add_(more)
+            assert sums is not None
+            dk_KTE.copy_(sums[0])
+            dv_KTE.copy_(sums[1])
+        return dq, dk_BTKE, dv_BTKE, None
 
 
 def _blocks(length: int, causal: bool) -> list[tuple[slice, slice]]:
@@ -91,6 +98,12 @@ def _future(length: int, shared: int) -> Tensor:
     """[Q, positions of a block]: what to add to a block's scores against its own keys."""
     size = min(length, _BLOCK)
     return torch.full((size, size), -math.inf).triu_(1).repeat_interleave(shared, 0)
+
+
+def _product(x_KQN: Tensor, y_KNM: Tensor, scale: float) -> Tensor:
+    """scale * x @ y."""
+    out = x_KQN.new_empty(len(x_KQN), x_KQN.shape[1], y_KNM.shape[2])
+    return torch.baddbmm(out, x_KQN, y_KNM, beta=0, alpha=scale, out=out)
 
 
 def _by_head(x_BTKE: Tensor) -> Tensor:

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.network.products import product
+
 IGNORE = -100
 _CHUNK = 1024
 
@@ -33,7 +35,7 @@ class Head(nn.Linear):
         -100 is no target.
         """
         if labels is None:
-            logits = F.linear(input, self.weight)
+            logits = product(input, self.weight)
             return logits if self.softcap is None else self.softcap * torch.tanh(logits / self.softcap)
         if not input.is_cuda:
             # The rows without a target are left out; on a GPU, counting them would have to wait for it.
@@ -66,15 +68,17 @@ class _FusedCrossEntropy(torch.autograd.Function):
         pieces = zip(x_ND.split(_CHUNK), labels_N.split(_CHUNK), dx_ND.split(_CHUNK), strict=True)
         weight = w_VD.to(x_ND.dtype)
         for x, labels, dx in pieces:
-            z = F.linear(x, weight).float()
+            z = product(x, weight).float()
             if softcap is not None:
                 bent = torch.tanh_(z.div_(softcap))
                 z = bent * softcap
             target = labels != IGNORE
             at = labels.clamp(min=0)[:, None]
-            z = torch.log_softmax(z, 1)
-            total -= (z.gather(1, at).squeeze(1) * target).sum()
-            z.exp_()
+            highest, wanted = z.amax(1, keepdim=True), z.gather(1, at)
+            z = torch.softmax(z, 1)
+            # The highest probability is at least 1/V, so its logarithm tells the normaliser where a target's may not.
+            nats = highest - z.amax(1, keepdim=True).log_() - wanted
+            total += (nats.squeeze(1) * target).sum()
             z.scatter_add_(1, at, z.new_full((len(labels), 1), -1.0))
             if softcap is not None:
                 z.mul_(bent.square_().neg_().add_(1.0))

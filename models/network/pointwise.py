@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.network.products import Linear, product
+
 
 class RMSNorm(nn.Module):
     """Root-mean-square norm (Zhang & Sennrich 2019), computed in fp32 and scaled by a learned vector."""
@@ -50,15 +52,15 @@ def gated(x: Tensor) -> Tensor:
     return F.silu(gate) * up
 
 
-def side_by_side(x: Tensor, *projections: nn.Linear) -> Tensor:
+def side_by_side(x: Tensor, *projections: Linear) -> Tensor:
     """The outputs of several projections of the same input, one after another in the last axis.
 
     On a CPU narrow products are slow, so they are made one; elsewhere the copy of the weights would cost more than it
     saves. Weights that a sharding engine gathers as their module is called, and wrapped ones, stay apart too.
     """
-    one = x.device.type == "cpu" and all(type(p) is nn.Linear and not hasattr(p.weight, "ds_id") for p in projections)
+    one = x.device.type == "cpu" and all(type(p) is Linear and not hasattr(p.weight, "ds_id") for p in projections)
     if one:
-        return F.linear(x, torch.cat([p.weight for p in projections]))
+        return product(x, torch.cat([p.weight for p in projections]))
     return torch.cat([p(x) for p in projections], -1)
 
 

@@ -20,6 +20,7 @@ from models.network.attention import attend
 from models.network.documents import Documents
 from models.network.loss import Head
 from models.network.pointwise import RMSNorm, gated, rotate, side_by_side
+from models.network.products import Linear
 from models.network.rope import rotary_table
 from models.network.settings import ModelSettings
 
@@ -44,10 +45,10 @@ class Attention(nn.Module):
         self.heads, self.kv_heads, self.head_size = settings.heads, settings.kv_heads, settings.head_size
         self.window, self.causal, self.qk_norm = window, settings.architecture == "decoder", settings.qk_norm
         hidden, wide, narrow = settings.hidden_size, self.heads * self.head_size, self.kv_heads * self.head_size
-        self.q_proj = nn.Linear(hidden, wide, bias=False)
-        self.k_proj = nn.Linear(hidden, narrow, bias=False)
-        self.v_proj = nn.Linear(hidden, narrow, bias=False)
-        self.o_proj = nn.Linear(wide, hidden, bias=False)
+        self.q_proj = Linear(hidden, wide)
+        self.k_proj = Linear(hidden, narrow)
+        self.v_proj = Linear(hidden, narrow)
+        self.o_proj = Linear(wide, hidden)
         if self.qk_norm != "none":
             by_head = self.qk_norm == "head"
             self.q_norm = RMSNorm(self.head_size if by_head else wide, settings.norm_epsilon)
@@ -77,9 +78,9 @@ class FeedForward(nn.Module):
         super().__init__()
         self.gated = settings.activation == "swiglu"
         if self.gated:
-            self.gate_proj = nn.Linear(settings.hidden_size, settings.feed_forward_size, bias=False)
-        self.up_proj = nn.Linear(settings.hidden_size, settings.feed_forward_size, bias=False)
-        self.down_proj = nn.Linear(settings.feed_forward_size, settings.hidden_size, bias=False)
+            self.gate_proj = Linear(settings.hidden_size, settings.feed_forward_size)
+        self.up_proj = Linear(settings.hidden_size, settings.feed_forward_size)
+        self.down_proj = Linear(settings.feed_forward_size, settings.hidden_size)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         """Transform each position by itself."""

@@ -9,12 +9,13 @@ printed with each figure.
 
 speed: 14 M parameters (6 layers, 384 wide, vocabulary 8,192), 8 sequences of 512 tokens a step, fp32, AdamW with
 clipping, on two threads: A to F start from the same weights and read the same tokens, so their losses agree. Contenders
-take turns, each time in a fresh process; steps after the warm-up count. Ratios are of the same round; figures are
-medians. A row is one document, as the plain programs take it; `documents` is ours with attention within documents.
-`d_share_of_peak` is D's model FLOPs (`ModelSettings.flops_per_token`, which counts causal attention as half) over the
-rate of the machine's matrix products, measured in the same rounds; beside it with attention counted in full. Memory is
-the high-water mark of resident memory above that before the first step. `data_wait` is the share of D's steps that it
-waits for data, from metrics.jsonl.
+take turns, each time in a fresh process, who is compared one after another; steps after the warm-up count. Ratios are
+of the same round; figures are medians. A row is one document, as the plain programs take it; `documents` is ours with
+attention within documents. `d_share_of_peak` is D's model FLOPs (`ModelSettings.flops_per_token`, which counts causal
+attention as half) over the best rate of torch's own matrix products, measured in the same rounds; beside it with
+attention counted in full, and over the rate of oneDNN's products, which ours uses. Memory is the high-water mark of
+resident memory above that before the first step. `data_wait` is the share of D's steps that it waits for data, from
+metrics.jsonl.
 
 quality: A (Llama, AdamW), N (nanochat's network, Muon) and ours (`--variants`; else `variants.BEST`), each trained for
 so many minutes of the clock on two threads, in bits per byte of the same held-out text (`quality`).

@@ -16,6 +16,7 @@ import os
 import statistics
 import time
 from collections.abc import Iterator
+from functools import partial
 from importlib import import_module
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -35,22 +36,27 @@ SHAPES = [
 
 
 def products(seconds: float) -> dict[str, float]:
-    """The best rate of matrix products, and each shape's."""
+    """The best rate of matrix products, by torch's own (`flops`) and by oneDNN (`flops_onednn`), and each shape's."""
     import torch
 
-    rates = {}
+    from models.network.products import multiply
+
+    found: dict[str, dict[str, float]] = {"flops": {}, "flops_onednn": {}}
     for rows, inner, columns in SHAPES:
         left, right = torch.randn(rows, inner), torch.randn(inner, columns)
-        out = torch.empty(rows, columns)
-        torch.mm(left, right, out=out)
-        times = []
+        turned, out = right.t().contiguous(), torch.empty(rows, columns)
+        ways = {"flops": partial(torch.mm, left, right, out=out), "flops_onednn": partial(multiply, left, turned)}
+        times: dict[str, list[float]] = {way: [] for way in ways}
         began = time.perf_counter()
         while time.perf_counter() - began < seconds:
-            start = time.perf_counter()
-            torch.mm(left, right, out=out)
-            times.append(time.perf_counter() - start)
-        rates[f"{rows}x{inner}x{columns}"] = 2.0 * rows * inner * columns / statistics.median(times)
-    return {"flops": max(rates.values()), **rates}
+            for way, call in ways.items():
+                start = time.perf_counter()
+                call()
+                times[way].append(time.perf_counter() - start)
+        for way in ways:
+            found[way][f"{rows}x{inner}x{columns}"] = 2.0 * rows * inner * columns / statistics.median(times[way])
+    best = {way: max(rates.values()) for way, rates in found.items()}
+    return best | {f"{way} {shape}": rate for way, rates in found.items() for shape, rate in rates.items()}
 
 
 def theirs(name: str, store: str, warm: int, steps: int, zero: int) -> dict[str, float]:

@@ -23,6 +23,8 @@ TITLES = {
     "checkpointed": "D with activation checkpointing",
     "documents": "D with attention within documents",
 }
+ORDER = ("B", "C", "checkpointed", "documents", "peak", "A", "D", "E", "F")
+"""Who is compared runs one after another."""
 ONCE = ("checkpointed", "documents")
 """Measured in the first round only."""
 
@@ -65,13 +67,15 @@ class Speed:
     def run(self) -> dict[str, float]:
         """All rounds; every other one goes backwards, so that a slow drift of the machine hits nobody more."""
         for turn in range(self.rounds):
-            names = ["peak", *(name for name in self.contenders if turn == 0 or name not in ONCE)]
+            wanted = {"peak", *(name for name in self.contenders if turn == 0 or name not in ONCE)}
+            names = [name for name in ORDER if name in wanted]
             for name in names[:: -1 if turn % 2 else 1]:
                 load = os.getloadavg()[0]
                 figures = self.side(name)
                 self.found.setdefault(name, []).append(figures)
                 if name == "peak":
                     told = f"{figures['flops'] / 1e9:8.1f} GFLOP/s of matrix products"
+                    told += f", {figures['flops_onednn'] / 1e9:.1f} by oneDNN"
                 else:
                     told = f"{self.rate(figures):8,.0f} tokens/s, loss {figures['loss']:.4f}"
                 print(f"round {turn + 1} {name:12} {told}   (load before: {load:.1f})", flush=True)
@@ -86,14 +90,16 @@ class Speed:
         pairs = zip(self.found.get(name, []), self.found.get(beside, []), strict=False)
         return sorted(self.rate(mine) / self.rate(other) for mine, other in pairs)
 
-    def shares(self, name: str) -> list[float]:
+    def shares(self, name: str, of: str = "flops") -> list[float]:
         """A contender's model FLOPs over what the machine's matrix products reach, round by round.
+
+        `flops` is torch's own product's rate, `flops_onednn` that of oneDNN.
 
         F's workers run beside each other, so it too has the whole machine.
         """
         work = task.SHAPE.flops_per_token(task.LENGTH)
         pairs = zip(self.found.get(name, []), self.found["peak"], strict=False)
-        return sorted(self.rate(mine) * work / peak["flops"] for mine, peak in pairs)
+        return sorted(self.rate(mine) * work / peak[of] for mine, peak in pairs)
 
     def memory(self, name: str, since: str) -> float:
         """Most bytes above what was held at a point; the median of the rounds."""
@@ -127,6 +133,9 @@ class Speed:
                 figures[key] = statistics.median(shares)
                 figures[f"{key}_attention_in_full"] = full = figures[key] * _attention_in_full()
                 print(f"{key}: {figures[key]:.3f} ({_range(shares, '.3f')}); with attention in full {full:.3f}")
+        if shares := self.shares("D", "flops_onednn"):
+            figures["d_share_of_onednn"] = statistics.median(shares)
+            print(f"d_share_of_onednn: {figures['d_share_of_onednn']:.3f} ({_range(shares, '.3f')})")
         if mine := self.found.get("D"):
             figures["data_wait"] = statistics.median(each["data_wait"] for each in mine)
             clocks = [each["loop_seconds"] / each["seconds"] for each in mine]

@@ -94,3 +94,14 @@ def test_half_precision_loss_is_summed_in_full() -> None:
     half = head.bfloat16()(states.bfloat16(), labels)
     assert half.dtype == torch.float32
     assert half.item() == pytest.approx(expected.item(), rel=5e-3)
+
+
+def test_a_target_that_is_as_good_as_impossible_has_its_loss() -> None:
+    head = Head(1, 3, None)
+    with torch.no_grad():
+        head.weight.copy_(torch.tensor([[300.0], [0.0], [-300.0]]))
+    states = torch.ones(2, 1, requires_grad=True)
+    loss = head(states, torch.tensor([2, 0]))
+    loss.backward()
+    assert loss.item() == pytest.approx(600.0)
+    assert states.grad.flatten().tolist() == pytest.approx([600.0, 0.0])

@@ -5,9 +5,10 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from models.network.pointwise import RMSNorm, gated, rotate, side_by_side
+from models.network.products import Linear
 
 torch.set_num_threads(1)
 EPSILON = 0.1
@@ -95,6 +96,6 @@ def test_an_enormous_vector_is_normed_and_a_null_vector_stays_null() -> None:
 def test_projections_side_by_side_are_the_projections() -> None:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(3, 8, generator=generator)
-    projections = [nn.Linear(8, width, bias=False) for width in (4, 2, 6)]
+    projections = [Linear(8, width) for width in (4, 2, 6)]
     out = side_by_side(x, *projections)
     assert torch.allclose(out, torch.cat([F.linear(x, p.weight) for p in projections], -1), atol=1e-6)
