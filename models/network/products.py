@@ -1,7 +1,7 @@
 """Products with a weight matrix, by the library that multiplies fastest here.
 
-On CPUs torch takes MKL for fp32. oneDNN, which it carries too, is 12 to 17 % faster forward and for the gradient of the
-states (tests.benchmarks.training, part products; on AMD's EPYC, with one thread or two); MKL is for the gradient of
+On CPUs torch takes MKL for fp32. oneDNN, which it carries too, is 10 to 20 % faster forward and for the gradient of the
+states (an EPYC of 2023, one thread or two: `side peak` of tests.benchmarks.training); MKL is for the gradient of
 weights. What is taken depends on the shapes alone, so a run that goes on computes the same bits.
 """
 

@@ -81,8 +81,6 @@ class SequenceGroup:
         part = length // self.size
         return slice(self.place * part, (self.place + 1) * part)
 
-    # A collective in a compiled graph would be another function; the products on both sides are what compiling helps.
-    @torch.compiler.disable
     def attend(
         self,
         q_BPHE: Tensor,
@@ -119,11 +117,13 @@ def share_sequences(network: nn.Module, group: SequenceGroup) -> None:
     Raises:
         ValueError: the heads cannot be shared out.
     """
+    # A collective in a compiled graph would be another function; the products on both sides are what compiling helps.
+    attend = torch.compiler.disable(group.attend)
     for module in network.modules():
         if isinstance(module, Attention):
             if module.heads % group.size:
                 raise ValueError(f"{module.heads} heads cannot be shared by {group.size} workers")
-            module.attend = group.attend
+            module.attend = attend
 
 
 class _Exchange(torch.autograd.Function):

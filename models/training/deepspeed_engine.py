@@ -106,12 +106,23 @@ def _deepspeed() -> Any:
         import deepspeed
         import deepspeed.ops
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    # Its own Muon, which is not used here, is read with it, and has torch's compiler read: a second of every start.
+    compiler, torch.compile = torch.compile, _as_it_is
+    try:
+        import deepspeed.runtime.zero.muon.muon_optimizer
+    finally:
+        torch.compile = compiler
     import logging
 
     from deepspeed.utils import logger
 
     logger.setLevel(logging.ERROR)
     return deepspeed
+
+
+def _as_it_is(function: Any = None, **_: Any) -> Any:
+    """In the place of torch.compile, called or as a decorator with arguments."""
+    return function if function is not None else _as_it_is
 
 
 class DeepSpeedEngine:

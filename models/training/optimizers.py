@@ -5,6 +5,7 @@ Nothing is read back: the norm, the decision and the updates stay where the grad
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -77,6 +78,12 @@ class Updater(torch.optim.Optimizer):
         gradient_norm: fp32 scalar, global norm before clipping, of the newest step.
         applied: bool scalar, whether that step was taken.
     """
+
+    # torch wraps these so that its compiler leaves them alone, and reads the compiler to do so: a second of every
+    # start of a worker. They are not called in what is compiled.
+    add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
+    state_dict = inspect.unwrap(torch.optim.Optimizer.state_dict)
+    load_state_dict = inspect.unwrap(torch.optim.Optimizer.load_state_dict)
 
     def __init__(
         self,

@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 
 from models.network import ModelSettings, Transformer
-from models.training.batch import BatchPlan
+from models.training.batch import NOTHING, BatchPlan
 from models.training.checkpoint import Checkpoints, Meta
 from models.training.data import IGNORED
 from models.training.deepspeed_engine import DeepSpeedEngine
@@ -63,10 +63,12 @@ def batch(ids):
     """Predictable tokens; each sample has another number of targets, and every other one has two documents."""
     out = {"input_ids": [], "labels": [], "documents": []}
     for index in ids:
-        tokens = np.random.default_rng(index).integers(0, 256, LENGTH + 1)
+        # Where samples do not come out even, somebody gets rows without targets.
+        seed = max(index, 0)
+        tokens = np.random.default_rng(seed).integers(0, 256, LENGTH + 1)
         tokens[1::2] = (tokens[:-1:2] * 3 + 1) % 256
         labels = tokens[1:].copy()
-        labels[: (index * 7) % LENGTH] = IGNORED
+        labels[: LENGTH if index == NOTHING else (index * 7) % LENGTH] = IGNORED
         documents = np.arange(LENGTH) // (LENGTH // 2 + 2) if index % 2 else np.zeros(LENGTH, np.int64)
         for key, value in zip(out, (tokens[:-1], labels, documents), strict=True):
             out[key].append(value)
@@ -77,8 +79,9 @@ def settings(case, world):
     tokens = LENGTH * SEQUENCES
     # The first steps take half the batch: another number of micro batches.
     ramp = ({"tokens": HALF * tokens // 2, "tokens_per_step": tokens // 2},)
+    workers = world if SEQUENCES % world == 0 else [1, world]
     values = {"tokens_per_step": tokens, "sequence_length": LENGTH, "micro_batch": 8, "batch_ramp": ramp, "clip": 0.5}
-    return TrainingSettings.model_validate(values | {"tokens": STEPS * tokens, "workers": world} | CASES[case])
+    return TrainingSettings.model_validate(values | {"tokens": STEPS * tokens, "workers": workers} | CASES[case])
 
 
 class Run:
