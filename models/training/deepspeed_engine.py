@@ -107,7 +107,7 @@ def _deepspeed() -> Any:
         import deepspeed.ops
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     # Its own Muon, which is not used here, is read with it, and has torch's compiler read: a second of every start.
-    compiler, torch.compile = torch.compile, _as_it_is
+    compiler, torch.compile = torch.compile, _as_it_is  # type: ignore[assignment]
     try:
         import deepspeed.runtime.zero.muon.muon_optimizer
     finally:
