@@ -205,6 +205,7 @@ def main():
         run = Run(case, Workers(rank, world, device))
         losses, norms, evaluated, weights = straight(run)
         results[case] = {"losses": losses, "norms": norms, "evaluated": evaluated}
+        results[case]["compiler"] = "torch._dynamo" in sys.modules
         results[case]["weights"] = float(sum(value.double().square().sum() for value in weights.values()))
         if gpu:
             results[case]["unread"] = unread(run)

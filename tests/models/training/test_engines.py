@@ -67,8 +67,19 @@ def test_at_one_worker_all_are_the_torch_engine(alone):
     agree(alone, alone)
 
 
-def test_two_workers_train_like_one(alone, tmp_path):
-    agree(run(tmp_path, 2, PAIR), alone, 2)
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    return run(tmp_path_factory.mktemp("pair"), 2, PAIR)
+
+
+def test_two_workers_train_like_one(alone, pair):
+    agree(pair, alone, 2)
+
+
+def test_workers_start_without_torchs_compiler(alone, pair):
+    # The first cases of their processes: others may need it.
+    assert not alone["torch"]["compiler"]
+    assert not pair["zero1"]["compiler"]
 
 
 def moved(directory: Path, saved_by: int, moves: list[tuple[str, str]], loaded_by: int) -> dict:
