@@ -102,6 +102,7 @@ def test_fewer_workers_with_other_engines_go_on(tmp_path):
     same_curve(moved(tmp_path, 2, [("zero1", "zero3"), ("zero3", "torch"), ("zero1-muon", "zero2-muon")], 1))
 
 
+@pytest.mark.slow
 def test_more_workers_with_other_engines_go_on(tmp_path):
     same_curve(moved(tmp_path, 1, [("torch", "zero1"), ("zero1", "zero0"), ("torch-muon", "zero3-muon")], 2))
 
