@@ -71,6 +71,7 @@ class Finetune(Job[FinetuneRecipe]):
         """Tune with Ray Train, export."""
         from models.network.pretrained import import_model
         from models.training.run import fit
+        from models.training.timeline import told
 
         settings, base = import_model(recipe.model)
         dataset, validation = _load(recipe, "train"), _load_validation(recipe)
@@ -111,6 +112,7 @@ class Finetune(Job[FinetuneRecipe]):
             summary.append(
                 f"loss on {validation.examples:,} held-out examples: {before:.3f} nats before, {after:.3f} after"
             )
+        summary += told(recipe.run_directory)
         self._export(recipe, settings, result.checkpoint, metrics)
         return Outcome(outputs={"export": recipe.export}, metrics=metrics, summary=summary)
 

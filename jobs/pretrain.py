@@ -145,6 +145,7 @@ class Pretrain(Job[PretrainRecipe]):
     def run(self, recipe: PretrainRecipe) -> Outcome:
         """Train with Ray Train, export."""
         from models.training.run import fit
+        from models.training.timeline import told
 
         store = checked_store(recipe)
         training = recipe.training
@@ -187,7 +188,7 @@ class Pretrain(Job[PretrainRecipe]):
             summary.append(
                 f"held-out text: {metrics['validation_bits_per_byte']:.3f} bits per byte{hidden} ({by_source})"
             )
-        summary += attempts(recipe.run_directory)
+        summary += told(recipe.run_directory)
         if metrics["skipped_steps"]:
             summary.append(f"{metrics['skipped_steps']} steps left out: their gradients were not finite")
         return Outcome(
@@ -237,21 +238,6 @@ class Pretrain(Job[PretrainRecipe]):
             card=card,
             lineage=lineage,
         )
-
-
-def attempts(run_directory: str) -> list[str]:
-    """What a run's disturbances cost, for its summary; nothing where there were none."""
-    from models.training.journal import read_journal
-    from models.training.timeline import timeline
-
-    figures = timeline(read_journal(run_directory)).figures()
-    if figures["attempts"] < 2:
-        return []
-    seconds = ", ".join(f"{each:.0f}" for each in figures["recovery_seconds"])
-    return [
-        f"{figures['attempts']} attempts, goodput {figures['goodput']:.0%}: {figures['lost_steps']} steps done twice, "
-        f"back after {seconds or '–'} s"
-    ]
 
 
 def checked_store(recipe: PretrainRecipe) -> TokenStore:

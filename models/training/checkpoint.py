@@ -20,12 +20,12 @@ from typing import Any
 import pyarrow.fs as pafs
 import xxhash
 
-from models.training.pieces import Piece, Snapshot, StoredPieces
+from models.training.pieces import Piece, Snapshot, StoredPieces, unseal
 from models.training.storage import DamagedError, open_location, patiently, read_file, remove, write_file
 from models.training.uploading import Upload, manifest_name, wait_for_parts
 from models.training.workers import Workers
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 MARKER = "COMMITTED"
 META = "meta.json"
 _NAME = re.compile(r"step-(\d+)")
@@ -256,10 +256,7 @@ def stored_pieces(location: str) -> StoredPieces:
         if (raw := read_file(name)) is None:
             raise DamagedError(f"{name}: is not there")
         try:
-            lists.append(json.loads(raw))
+            lists.append(unseal(raw))
         except ValueError:
             raise DamagedError(f"{name}: its bytes are not those that were written") from None
-    try:
-        return StoredPieces(files, path, lists)
-    except (KeyError, TypeError) as error:
-        raise DamagedError(f"{location}: a worker's list is not one that was written: {error!r}") from None
+    return StoredPieces(files, path, lists)

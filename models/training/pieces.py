@@ -25,6 +25,7 @@ from models.training.storage import DamagedError
 WEIGHT = "weight"
 _BLOCK = 8 << 20
 _READERS = 4
+_SEAL = "xxh3_128"
 _TYPES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16", torch.float64: "F64"}
 _DTYPES = {name: dtype for dtype, name in _TYPES.items()}
 
@@ -139,6 +140,24 @@ def write_pieces(sink: IO[bytes], pieces: Sequence[Piece], file: str) -> dict[st
         )
         at += len(raw)
     return {"file": file, "bytes": at, "pieces": listed}
+
+
+def seal(listed: Mapping[str, Any]) -> bytes:
+    """What `write_pieces` returned, as a JSON line with the checksum of it."""
+    text = json.dumps(listed).encode()
+    return json.dumps({**listed, _SEAL: xxhash.xxh3_128_hexdigest(text)}).encode()
+
+
+def unseal(raw: bytes) -> dict[str, Any]:
+    """What `seal` was given.
+
+    Raises:
+        ValueError: these are not its bytes.
+    """
+    listed = json.loads(raw)
+    if not isinstance(listed, dict) or listed.pop(_SEAL, "") != xxhash.xxh3_128_hexdigest(json.dumps(listed).encode()):
+        raise ValueError("not as it was written")
+    return listed
 
 
 @dataclass(frozen=True)

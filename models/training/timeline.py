@@ -8,6 +8,8 @@ from itertools import pairwise
 from statistics import median
 from typing import Any
 
+from models.training.journal import read_journal
+
 Event = Mapping[str, Any]
 
 
@@ -105,6 +107,18 @@ class Timeline:
             "recovery_parts": [asdict(recovery) for recovery in self.recoveries],
             "blocked_seconds": round(self.blocked, 3),
         }
+
+
+def told(run_directory: str) -> list[str]:
+    """What a run's disturbances cost, as a line of its summary; nothing where there were none."""
+    figures = timeline(read_journal(run_directory)).figures()
+    if figures["attempts"] < 2:
+        return []
+    seconds = ", ".join(f"{each:.0f}" for each in figures["recovery_seconds"])
+    return [
+        f"{figures['attempts']} attempts, goodput {figures['goodput']:.0%}: {figures['lost_steps']} steps done twice, "
+        f"back after {seconds or '–'} s"
+    ]
 
 
 def timeline(events: Sequence[Event]) -> Timeline:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Callable, Sequence
 
 import pyarrow.fs as pafs
 
-from models.training.pieces import Piece, write_pieces
+from models.training.pieces import Piece, seal, write_pieces
 from models.training.storage import patiently, write_whole
 
 
@@ -75,7 +74,7 @@ class Upload:
         name = part_name(self._rank)
         with self._files.open_output_stream(f"{self._path}/{name}", compression=None) as sink:
             listed = write_pieces(sink, self._pieces, name)
-        self._write(manifest_name(self._rank), json.dumps(listed).encode())
+        self._write(manifest_name(self._rank), seal(listed))
 
     def _tell_others(self, error: Exception) -> None:
         try:

@@ -32,6 +32,18 @@ def test_products_and_gradients_are_those_of_doubles(shape: tuple[int, int, int]
         assert (ours - theirs).abs().max() < 2e-6 * theirs.abs().max() * shape[1] ** 0.5
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_same_factors_give_the_same_bits(shape: tuple[int, int, int]) -> None:
+    x, w, dy = of(shape)
+    found = []
+    for _ in range(3):
+        x.grad = w.grad = None
+        out = product(x, w)
+        out.backward(dy)
+        found.append((out.detach(), x.grad, w.grad))
+    assert all(torch.equal(ours, first) for again in found for ours, first in zip(again, found[0], strict=True))
+
+
 def test_rows_may_have_any_number_of_axes() -> None:
     x, w, dy = of(SHAPES[0])
     product(x.view(2, 256, 256), w).backward(dy.view(2, 256, 136))

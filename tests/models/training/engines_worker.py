@@ -15,7 +15,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from models.network import ModelSettings, Transformer
+from models.network import ModelSettings, Transformer, products
 from models.training.batch import NOTHING, BatchPlan
 from models.training.checkpoint import Checkpoints, Meta
 from models.training.data import IGNORED
@@ -194,6 +194,8 @@ def unread(run):
 
 def main():
     torch.set_num_threads(1)
+    # Of networks as small as these no product would be large enough for oneDNN; now some are.
+    products._LEAST = 2**19
     out, rank, world, init = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
     gpu = torch.cuda.is_available()
     device = torch.device("cuda", rank) if gpu else torch.device("cpu")

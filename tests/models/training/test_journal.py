@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from models.training.journal import JOURNAL, Journal, read_journal
 from models.training.loop import train
-from models.training.timeline import timeline
+from models.training.timeline import timeline, told
 from tests.models.training.toy import Reports, spec
 
 
@@ -82,6 +82,15 @@ def test_goodput_is_the_time_of_steps_that_were_kept() -> None:
     assert parts == (5, 10, 5, 2)
     assert (recovery.seconds, recovery.lost_steps) == (22, 20)
     json.dumps(found.figures())
+
+
+def test_a_disturbed_run_has_a_line_in_its_summary_and_others_have_none(tmp_path: Path) -> None:
+    (tmp_path / JOURNAL).mkdir()
+    file = tmp_path / JOURNAL / "1-rank-0.jsonl"
+    file.write_text("".join(json.dumps(event) + "\n" for event in STORY[:4]))
+    assert told(str(tmp_path)) == []
+    file.write_text("".join(json.dumps(event) + "\n" for event in STORY))
+    assert told(str(tmp_path)) == ["2 attempts, goodput 69%: 20 steps done twice, back after 22 s"]
 
 
 @given(st.integers(0, len(STORY)))

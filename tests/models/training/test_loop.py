@@ -98,11 +98,15 @@ def damage(directory, step, how):
             part.unlink()
         case "list":
             listed.write_bytes(listed.read_bytes()[:-9])
+        case "offset":
+            listed.write_bytes(listed.read_bytes().replace(b'"offset": ', b'"offset": 9', 1))
+        case "other list":
+            listed.write_bytes(b'{"pieces": []}')
         case "meta":
             meta.write_bytes(meta.read_bytes().replace(b'"tokens": ', b'"tokens": 1'))
 
 
-@pytest.mark.parametrize("how", ["truncated", "changed", "gone", "list", "meta"])
+@pytest.mark.parametrize("how", ["truncated", "changed", "gone", "list", "offset", "other list", "meta"])
 def test_what_is_damaged_is_said_and_the_one_before_is_gone_on_from(tmp_path, how):
     train(spec(tmp_path / "whole", checkpoint_every_steps=5), AloneReporter())
     with pytest.raises(KeyboardInterrupt):

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from models.training.checkpoint import FORMAT_VERSION
 from models.training.loop import train
 from models.training.run import _clear_others, _fingerprint
 from models.training.storage import DamagedError
@@ -32,10 +33,14 @@ def test_checkpoints_of_an_older_format_are_not_removed(tmp_path: Path) -> None:
     train(spec(tmp_path, checkpoint_every_steps=10), Reports())
     for step in (10, 20):
         location = tmp_path / f"checkpoints/step-{step:08d}"
-        meta = (location / "meta.json").read_text().replace('"format_version": 3', '"format_version": 2')
+        meta = (
+            (location / "meta.json").read_text().replace(f'"format_version": {FORMAT_VERSION}', '"format_version": 2')
+        )
         (location / "meta.json").write_text(meta)
         (location / "COMMITTED").write_bytes(b"")
-    with pytest.raises(DamagedError, match=r"training\.resume=false.*has format 2, this groundwork reads 3"):
+    with pytest.raises(
+        DamagedError, match=rf"training\.resume=false.*has format 2, this groundwork reads {FORMAT_VERSION}"
+    ):
         _clear_others(str(tmp_path), "run", resume=True)
     assert len(list((tmp_path / "checkpoints").iterdir())) == 2
     _clear_others(str(tmp_path), "run", resume=False)
