@@ -79,7 +79,8 @@ def settings(case, world):
     tokens = LENGTH * SEQUENCES
     # The first steps take half the batch: another number of micro batches.
     ramp = ({"tokens": HALF * tokens // 2, "tokens_per_step": tokens // 2},)
-    workers = world if SEQUENCES % world == 0 else [1, world]
+    # Of an elastic run; the most have to come out even.
+    workers = world if SEQUENCES % world == 0 else [1, SEQUENCES // 2]
     values = {"tokens_per_step": tokens, "sequence_length": LENGTH, "micro_batch": 8, "batch_ramp": ramp, "clip": 0.5}
     return TrainingSettings.model_validate(values | {"tokens": STEPS * tokens, "workers": workers} | CASES[case])
 
@@ -224,6 +225,9 @@ def main():
     if rank == 0:
         with open(out, "w") as file:
             json.dump(results, file)
+    # Who ends while others still talk to it may be aborted.
+    dist.barrier()
+    dist.destroy_process_group()
 
 
 if __name__ == "__main__":
