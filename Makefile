@@ -9,6 +9,9 @@ export RAY_USAGE_STATS_ENABLED = 0
 export HF_HUB_OFFLINE = 1
 export TOKENIZERS_PARALLELISM = false
 
+# All cores at once, where pip compiles with one. A package's file for a newer Python cannot be compiled: that is no error.
+COMPILE := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m compileall -qq -j 0 .venv/lib jobs models pipelines
+
 .PHONY: setup quickstart test test-all test-extras test-gpu lint report clean
 
 setup: .venv/ready
@@ -16,8 +19,9 @@ setup: .venv/ready
 .venv/ready: pyproject.toml cluster/requirements.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "setup: installing the pinned packages into .venv (a few minutes the first time)"
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check -r cluster/requirements.txt
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile -r cluster/requirements.txt
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile --no-deps --no-build-isolation -e .
+	@$(COMPILE) || true
 	@touch $@
 
 quickstart: setup
