@@ -10,9 +10,9 @@ export HF_HUB_OFFLINE = 1
 export TOKENIZERS_PARALLELISM = false
 
 # All cores at once, where pip compiles with one. A package's file for a newer Python cannot be compiled: that is no error.
-COMPILE := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m compileall -qq -j 0 .venv/lib jobs models pipelines
+COMPILE := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m compileall -qq -j 0 .venv/lib
 
-.PHONY: setup quickstart test test-all test-extras test-gpu lint report clean
+.PHONY: setup quickstart test test-all test-extras test-gpu kernels lint report clean
 
 setup: .venv/ready
 
@@ -40,8 +40,12 @@ lint: setup
 TOGETHER := -n 2 --dist loadfile --no-loadscope-reorder
 
 test: export OMP_NUM_THREADS = 1
-test: setup
-	$(BIN)/python -m pytest $(TOGETHER)
+test: setup kernels
+	$(BIN)/python -m pytest $(TOGETHER) --durations 20 --durations-min 5
+
+# Compiled once, in the user's cache (pipelines/kernels.py), and not by both test processes at once.
+kernels: setup
+	@$(BIN)/python -c "import jobs.curate, jobs.tokenize, jobs.pretrain"
 
 test-all: setup
 	$(BIN)/python -m pytest -m "not extra and not gpu"

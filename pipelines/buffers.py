@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numba import njit, uint32
+from numba import uint32
 from numpy.typing import NDArray
+
+from pipelines.kernels import njit
 
 BYTES = "Array(uint8, 1, 'C', readonly=True)"
 """In a numba signature: the data of texts. Arrow's buffers may not be written to."""

@@ -7,11 +7,12 @@ from itertools import pairwise
 import numpy as np
 import pyarrow as pa
 import xxhash
-from numba import njit, uint8, uint32
+from numba import uint8, uint32
 from numpy.typing import NDArray
 
 from pipelines.buffers import BYTES, OFFSETS, code_point, utf8
 from pipelines.curation.signals.characters import SPACE, TABLE_SIZE, tables
+from pipelines.kernels import njit
 
 VERSION = 2
 """Part of the hash of the stage that makes keys: raise it when a text gets another one."""

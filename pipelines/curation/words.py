@@ -17,12 +17,13 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from numba import int64, njit, uint32, uint64
+from numba import int64, uint32, uint64
 from numpy.typing import NDArray
 
 from pipelines.buffers import BYTES, OFFSETS, code_point, utf8
 from pipelines.curation.signals.characters import TABLE_SIZE
 from pipelines.curation.signals.scan import PRIME, SEED, mix
+from pipelines.kernels import njit
 
 VERSION = 1
 """Part of the hash of every stage that compares words: raise it when a text gets other ones."""

@@ -26,8 +26,8 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from pipelines.kernels import njit
 from pipelines.tokens.megatron import Shard
 
 PACKINGS = ("concatenate", "best_fit", "one_document")

@@ -10,7 +10,9 @@ import hashlib
 
 import numpy as np
 import numpy.typing as npt
-from numba import int64, njit, uint64
+from numba import int64, uint64
+
+from pipelines.kernels import njit
 
 _ROUNDS = 6
 _FIRST, _SECOND = uint64(0xBF58476D1CE4E5B9), uint64(0x94D049BB133111EB)

@@ -18,7 +18,8 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from pipelines.kernels import njit
 
 MODULUS = 1 << 31
 _GOLDEN = (math.sqrt(5) - 1) / 2

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import carray, int64, njit, types, uint64  # type: ignore[attr-defined]
+from numba import carray, int64, types, uint64  # type: ignore[attr-defined]
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from pipelines.kernels import njit
 from pipelines.tokens.packing import PackingPlan, Stream
 
 NO_DOCUMENT = -1

@@ -12,11 +12,12 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from numba import int32, njit, uint8, uint64
+from numba import int32, uint8, uint64
 from numpy.typing import NDArray
 from tokenizers import Regex, pre_tokenizers
 
 from pipelines.buffers import BYTES, OFFSETS, code_point
+from pipelines.kernels import njit
 
 OTHER, LETTER, MARK, NUMBER, SPACE, NEWLINE = range(6)
 PROPERTIES = {LETTER: r"\p{L}", MARK: r"\p{M}", NUMBER: r"\p{N}", SPACE: r"\s", NEWLINE: r"[\r\n]"}

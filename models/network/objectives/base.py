@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from pipelines.kernels import njit
 
 IGNORE = -100
 NO_DOCUMENT = -1

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from models.network.objectives.base import (
@@ -25,6 +24,7 @@ from models.network.objectives.base import (
     whole,
 )
 from models.network.objectives.chance import below, keys, uniform
+from pipelines.kernels import njit
 
 
 @dataclass(frozen=True)

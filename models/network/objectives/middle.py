@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from models.network.objectives.base import (
@@ -31,6 +30,7 @@ from models.network.objectives.base import (
 )
 from models.network.objectives.causal import Causal
 from models.network.objectives.chance import below, keys, uniform
+from pipelines.kernels import njit
 
 _MARKS = 3
 _SHORTEST = 2 * _MARKS + 1

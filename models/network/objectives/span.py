@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from models.network.objectives.base import (
@@ -30,6 +29,7 @@ from models.network.objectives.base import (
 )
 from models.network.objectives.causal import Causal
 from models.network.objectives.chance import below, keys
+from pipelines.kernels import njit
 
 _SHORTEST = 7
 """Tokens a document has at least, its end apart, if it is to be corrupted."""

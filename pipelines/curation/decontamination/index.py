@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numba import int64, njit, uint64
+from numba import int64, uint64
 from numpy.typing import NDArray
 
 from pipelines import storage
@@ -27,6 +27,7 @@ from pipelines.curation.decontamination import examples as examples_of
 from pipelines.curation.decontamination.examples import files_of
 from pipelines.curation.decontamination.settings import DecontaminationSettings
 from pipelines.curation.words import word_hashes
+from pipelines.kernels import njit
 
 VERSION = 1
 """Part of the hash of what depends on an index: raise it when texts get other n-grams."""

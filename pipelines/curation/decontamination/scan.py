@@ -11,13 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-from numba import int32, int64, njit, uint64
+from numba import int32, int64, uint64
 from numpy.typing import NDArray
 
 from pipelines.buffers import utf8
 from pipelines.curation.decontamination.index import POLYNOMIAL, Index
 from pipelines.curation.tables import TableWriter
 from pipelines.curation.words import word_hashes
+from pipelines.kernels import njit
 
 HITS_SCHEMA = pa.schema(
     [

@@ -10,13 +10,14 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit, uint64
+from numba import uint64
 from numpy.typing import NDArray
 
 from pipelines.curation.dedup.components import Edges
 from pipelines.curation.dedup.exchange import Rows
 from pipelines.curation.dedup.minhash import SKETCH_WORDS
 from pipelines.curation.dedup.sorting import sort_rows
+from pipelines.kernels import njit
 
 COMPARED = 4096
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit, uint64
+from numba import uint64
 from numpy.typing import NDArray
 
 from pipelines.curation.dedup.sorting import distinct, sort_rows
 from pipelines.curation.signals.scan import mix
+from pipelines.kernels import njit
 
 Edges = NDArray[np.uint64]
 

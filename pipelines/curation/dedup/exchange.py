@@ -16,11 +16,12 @@ from itertools import pairwise
 import numpy as np
 import pyarrow as pa
 import xxhash
-from numba import njit, uint64
+from numba import uint64
 from numpy.typing import NDArray
 
 from pipelines import storage
 from pipelines.curation.dedup.sorting import arranged
+from pipelines.kernels import njit
 from pipelines.reading import StoredFile
 
 MAGIC = b"GWSLICE1"

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numba import njit
 from numpy.typing import NDArray
 
 from pipelines import storage
@@ -21,6 +20,7 @@ from pipelines.curation.dedup import exchange, minhash
 from pipelines.curation.dedup.buckets import KEY, NODE
 from pipelines.curation.dedup.exchange import Rows
 from pipelines.curation.dedup.settings import NearDuplicates
+from pipelines.kernels import njit
 
 VERSION = 1
 

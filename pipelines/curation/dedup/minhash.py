@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
-from numba import njit, uint32, uint64
+from numba import uint32, uint64
 from numpy.typing import NDArray
 
 from pipelines.curation.dedup.settings import NearDuplicates
 from pipelines.curation.signals.scan import mix
 from pipelines.curation.words import word_hashes
+from pipelines.kernels import njit
 
 VERSION = 1
 """Part of the hash of the stage that makes keys: raise it when a text gets other ones."""

@@ -7,8 +7,9 @@ Radix Sort"): time is linear and no order of rows is worse than another.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from pipelines.kernels import njit
 
 _FEW = 32
 """So few rows are sorted by insertion."""

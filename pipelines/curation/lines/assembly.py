@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numba import njit
 from numpy.typing import NDArray
 
 from pipelines.buffers import BYTES, code_point, texts_of, utf8
 from pipelines.curation.documents import EXCERPT_CHARACTERS, SPAN_SCHEMA
 from pipelines.curation.lines.table import Lines
 from pipelines.curation.signals.characters import SPACE, tables
+from pipelines.kernels import njit
 
 STAYS = -1
 """In a rule's reason for each line: the line stays."""

@@ -11,12 +11,13 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 import pyarrow as pa
-from numba import njit, uint8, uint32, uint64
+from numba import uint8, uint32, uint64
 from numpy.typing import NDArray
 
 from pipelines.buffers import BYTES, OFFSETS, code_point, utf8
 from pipelines.curation.signals.characters import ALPHANUMERIC, DECIMAL, SPACE, TABLE_SIZE, UPPER, tables
 from pipelines.curation.signals.reference import CLOSERS
+from pipelines.kernels import njit
 
 PATTERNS = (
     "javascript",

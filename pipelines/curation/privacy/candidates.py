@@ -6,10 +6,10 @@ from functools import cache
 
 import numpy as np
 import pyarrow as pa
-from numba import njit
 from numpy.typing import NDArray
 
 from pipelines.buffers import BYTES, OFFSETS, utf8
+from pipelines.kernels import njit
 
 ADDRESS, NUMBER, TOKEN, HEXADECIMAL = range(4)
 """An @; at least six digits, or four parts with dots; a word of letters and digits; groups with colons."""

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-from numba import njit
 from numpy.typing import NDArray
 
 from pipelines.buffers import BYTES, OFFSETS, code_point, utf8
 from pipelines.curation.safety.characters import LIMIT, OTHER, SPACE, UNSPACED, WORD, fold, tables
+from pipelines.kernels import njit
 
 ROW, BEGIN, END, ENTRY, PLACE = range(5)
 """Columns of `Found.matches`."""

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
-from numba import njit, uint32, uint64
+from numba import uint32, uint64
 from numpy.typing import NDArray
 
 from pipelines.buffers import BYTES, OFFSETS, code_point, strings, utf8
@@ -21,6 +21,7 @@ from pipelines.curation.signals.kernel import GRAM
 from pipelines.curation.signals.names import DATATROVE
 from pipelines.curation.signals.scan import PRIME, SEED, mix
 from pipelines.curation.signals.tokens import OTHER, STYLES, SYMBOL, TERMINAL, mark_classes, split_piece
+from pipelines.kernels import njit
 
 _COLUMN = {name.removeprefix("datatrove_"): number for number, name in enumerate(DATATROVE)}
 DUPLICATE_LINES, TOP_2, DUPLICATE_5, TERMINAL_LINES = (

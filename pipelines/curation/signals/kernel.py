@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
-from numba import njit, uint64
+from numba import uint64
 from numpy.typing import NDArray
 
 from pipelines.buffers import BYTES, OFFSETS, utf8
@@ -12,6 +12,7 @@ from pipelines.curation.signals import scan as s
 from pipelines.curation.signals.characters import tables
 from pipelines.curation.signals.names import TEXT
 from pipelines.curation.signals.scan import mix, scan
+from pipelines.kernels import njit
 
 GRAM = uint64(0x9E3779B97F4A7C15)
 MOST_STOP_WORDS = 64

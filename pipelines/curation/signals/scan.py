@@ -7,7 +7,7 @@ segments are equal if their hashes are, which errs about once in 10**13 pairs of
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, uint8, uint32, uint64
+from numba import uint8, uint32, uint64
 from numpy.typing import NDArray
 
 from pipelines.buffers import BYTES, code_point
@@ -23,6 +23,7 @@ from pipelines.curation.signals.characters import (
     UPPER,
 )
 from pipelines.curation.signals.reference import CLOSERS, LONG_LINE_CHARACTERS, SHORT_LINE_CHARACTERS
+from pipelines.kernels import njit
 
 SEED = uint64(0xCBF29CE484222325)
 PRIME = uint64(0x100000001B3)

@@ -10,10 +10,11 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
-from numba import njit, uint8
+from numba import uint8
 from numpy.typing import NDArray
 
 from pipelines.curation.signals.characters import LETTER, TABLE_SIZE
+from pipelines.kernels import njit
 
 OTHER, ENGLISH, GERMAN, FRENCH = range(4)
 STYLES = {"en": ENGLISH, "de": GERMAN, "fr": FRENCH}

@@ -7,6 +7,8 @@ A real cluster on this machine (a head and a second raylet), real processes, SIG
 - elastic: two workers, one, two again, beside an undisturbed run.
 - kills: random kills in one long run with a checkpoint a minute: goodput, and what checkpoints cost.
 
+--figure FILE.svg draws the loss of the elastic run over that of the undisturbed one.
+
 With --json the last line is one object: `recovery_s_median`, `recovery_s_worst`, `goodput`, `lost_steps_max`,
 `bytes_uploaded_ratio`, `blocked_share`, and what the parts found.
 """
@@ -20,6 +22,7 @@ import shutil
 import statistics
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +31,7 @@ import torch
 from models.network import PRESETS
 from models.training.timeline import timeline
 from tests.benchmarks.recovery.faulty import POINTS
+from tests.benchmarks.recovery.figure import draw
 from tests.benchmarks.recovery.runs import (
     EVERY,
     STEPS,
@@ -37,6 +41,7 @@ from tests.benchmarks.recovery.runs import (
     disturbed,
     elastic,
     kill_a_worker,
+    left_over,
     recovery,
     settings,
     undisturbed,
@@ -53,6 +58,7 @@ def main() -> None:
     parser.add_argument("--parts", default="matrix,recovery,elastic,kills")
     parser.add_argument("--kills", type=int, default=6, help="in the long run")
     parser.add_argument("--minutes", type=float, default=30, help="of the long run, about")
+    parser.add_argument("--figure", type=Path, help="a file for the elastic part's picture (SVG)")
     parser.add_argument("--json", action="store_true", help="the last line is one JSON object")
     options = parser.parse_args()
     parts, found = options.parts.split(","), {}
@@ -63,7 +69,7 @@ def main() -> None:
         if "recovery" in parts:
             found["recovery"] = _recovery(cluster)
         if "elastic" in parts:
-            found["elastic"] = _elastic(cluster)
+            found["elastic"] = _elastic(cluster, options.figure)
         if "kills" in parts:
             found["kills"] = _kills(cluster, options.kills, options.minutes)
     finally:
@@ -85,6 +91,7 @@ def _summed(found: dict[str, Any]) -> dict[str, Any]:
         "bytes_uploaded_ratio": long.get("bytes_uploaded_ratio"),
         "blocked_share": long.get("blocked_share"),
         "matrix_equal": f"{sum(case['equal'] for case in cases)} of {len(cases)}" if cases else None,
+        "left_over": sum(case["left_over"] + case["placement_groups"] for case in cases) if cases else None,
         **found,
     }
 
@@ -103,31 +110,37 @@ def _matrix(cluster: Cluster) -> list[dict[str, Any]]:
                 at = 2 * EVERY + (EVERY // 4 if point == "step" else 0)
                 run, struck = disturbed(cluster, f"{target}-{point}-{stage}", target, point, at, zero_stage=stage)
                 case = {"target": target, "point": point, "zero_stage": stage, "equal": _equal(run, whole)}
+                case |= {"losses_equal": run.losses() == whole.losses()}
+                case |= {"left_over": len(left_over(cluster)), "placement_groups": len(run.placement_groups())}
                 cases.append(case | recovery(run, struck))
                 print(json.dumps(cases[-1]), flush=True)
     return cases
 
 
 def _recovery(cluster: Cluster, count: int = 10) -> list[dict[str, Any]]:
-    draw, found = random.Random(1), []
+    dice, found = random.Random(1), []
     for number in range(count):
-        step = draw.randrange(EVERY, STEPS)
+        step = dice.randrange(EVERY, STEPS)
         run, struck = disturbed(cluster, f"recovery-{number}", "worker", "step", step)
         found.append({"step": step, **recovery(run, struck)})
         print(json.dumps(found[-1]), flush=True)
     return found
 
 
-def _elastic(cluster: Cluster) -> dict[str, Any]:
+def _elastic(cluster: Cluster, figure: Path | None) -> dict[str, Any]:
     changes = {"steps": 400, "learning_rate": 1e-3}
     whole, run = undisturbed(cluster, "steady", **changes), elastic(cluster, "elastic", **changes)
     told = timeline(run.journal())
     losses, wanted = run.losses(), whole.losses()
+    if figure is not None:
+        begun = [attempt.step for attempt in told.attempts] + [max(losses)]
+        spans = zip(told.attempts, pairwise(begun), strict=True)
+        draw(figure, wanted, [(attempt.workers, first, last) for attempt, (first, last) in spans], losses)
     return {
         "workers": [attempt.workers for attempt in told.attempts],
         "loss_difference": max(abs(losses[step] - wanted[step]) for step in wanted),
         "lost_steps": [each.lost_steps for each in told.recoveries],
-        "curve": {step: [round(losses[step], 5), round(wanted[step], 5)] for step in sorted(wanted)[::20]},
+        "recovery_seconds": told.figures()["recovery_seconds"],
     }
 
 
@@ -152,13 +165,13 @@ def _kills(cluster: Cluster, kills: int, minutes: float) -> dict[str, Any]:
     whole.drive()
     expected = whole.finish(3 * 60 * minutes)
     run = Run(cluster, "long", training | {"checkpoint_every_seconds": 60.0}, model=model)
-    draw = random.Random(2)
-    at = sorted(draw.uniform(0.05, 0.95) * 60 * minutes for _ in range(kills))
+    dice = random.Random(2)
+    at = sorted(dice.uniform(0.05, 0.95) * 60 * minutes for _ in range(kills))
     run.drive()
     began = time.time()
     for seconds in at:
         time.sleep(max(0.0, began + seconds - time.time()))
-        if not kill_a_worker(cluster, draw):
+        if not kill_a_worker(cluster, dice):
             print(json.dumps({"at": seconds, "killed": None}), flush=True)
     summary = run.finish(4 * 60 * minutes)
     told = timeline(run.journal())

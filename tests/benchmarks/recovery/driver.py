@@ -8,11 +8,18 @@ from __future__ import annotations
 
 import json
 import sys
+import time
+from pathlib import Path
+
+from ray.util import placement_group_table
 
 from jobs.job import connect
 from models.network import PRESETS
 from models.training import TrainingSettings, fit
 from tests.benchmarks.recovery.faulty import Faulty, Learnable
+
+PLACEMENT_GROUPS = "placement_groups.json"
+_REMOVAL_SECONDS = 10.0
 
 
 def main() -> None:
@@ -25,6 +32,17 @@ def main() -> None:
     model = PRESETS[sys.argv[5]]
     data.sequence_length = evaluated.sequence_length = training.sequence_length
     fit(model, None, training, data, evaluated, None, directory, "recovery", 1)
+    Path(directory, PLACEMENT_GROUPS).write_text(json.dumps(_placement_groups()))
+
+
+def _placement_groups() -> list[str]:
+    """Those of the cluster that were not given back some seconds after the run."""
+    began = time.monotonic()
+    while left := [name for name, group in placement_group_table().items() if group["state"] != "REMOVED"]:
+        if time.monotonic() - began > _REMOVAL_SECONDS:
+            break
+        time.sleep(0.1)
+    return left
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from jobs import head
 from models.training.conversion import weights
 from models.training.journal import read_journal
 from models.training.run import FINAL_SUMMARY
+from tests.benchmarks.recovery.driver import PLACEMENT_GROUPS
 from tests.benchmarks.recovery.faulty import LENGTH, SEQUENCES, wait_for
 from tests.nodes import Node
 
@@ -181,6 +182,10 @@ class Run:
         """Its events."""
         return read_journal(str(self.directory))
 
+    def placement_groups(self) -> list[str]:
+        """Those that were still there when the run was over."""
+        return list(json.loads((self.directory / PLACEMENT_GROUPS).read_text()))
+
 
 def undisturbed(cluster: Cluster, name: str, **changes: Any) -> Run:
     """A run that nobody disturbs."""
@@ -205,6 +210,7 @@ def disturbed(cluster: Cluster, name: str, target: str, point: str, step: int, *
     run = Run(cluster, name, settings(**changes), (str(mark), point, step))
     run.drive()
     reached = wait_for(mark, _LIMIT_SECONDS)
+    assert reached["pid"] in trainers(cluster), "a search for what is left over would not find it"
     struck = time.time()
     if target in ("worker", "stop"):
         os.kill(reached["pid"], signal.SIGKILL if target == "worker" else signal.SIGSTOP)
@@ -226,20 +232,35 @@ def disturbed(cluster: Cluster, name: str, target: str, point: str, step: int, *
     return run, struck
 
 
+def left_over(cluster: Cluster, seconds: float = 15.0) -> list[int]:
+    """Workers that outlived their runs by so many seconds."""
+    began = time.monotonic()
+    while found := trainers(cluster):
+        if time.monotonic() - began > seconds:
+            break
+        time.sleep(0.2)
+    return found
+
+
+def trainers(cluster: Cluster) -> list[int]:
+    """Workers of this cluster, also of nodes that are gone: by their titles and by where their token lies."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        if "RayTrainWorker" in " ".join(process.info["cmdline"] or []):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if any(str(cluster.directory) in value for value in process.environ().values()):
+                    found.append(process.pid)
+    return sorted(found)
+
+
 def kill_a_worker(cluster: Cluster, draw: random.Random) -> int | None:
     """SIGKILL for one of the processes that train; its number, or None where there is none just now."""
-    training = [pid for pid in head.processes(cluster.head) if "RayTrainWorker" in _title(pid)]
-    if not training:
+    found = trainers(cluster)
+    if not found:
         return None
-    victim = draw.choice(sorted(training))
+    victim = draw.choice(found)
     os.kill(victim, signal.SIGKILL)
     return victim
-
-
-def _title(pid: int) -> str:
-    with contextlib.suppress(psutil.NoSuchProcess):
-        return " ".join(psutil.Process(pid).cmdline())
-    return ""
 
 
 def wait_until(run: Run, wanted: Callable[[list[dict[str, Any]]], bool], seconds: float = _LIMIT_SECONDS) -> None:

@@ -5,13 +5,23 @@ A real cluster of two raylets, real processes, SIGKILL. The default suite runs t
 
 from collections.abc import Iterator
 
-import psutil
 import pytest
 import torch
 
 from models.training.timeline import timeline
 from tests.benchmarks.recovery.faulty import POINTS
-from tests.benchmarks.recovery.runs import EVERY, STEPS, TARGETS, Cluster, Run, disturbed, elastic, undisturbed, warned
+from tests.benchmarks.recovery.runs import (
+    EVERY,
+    STEPS,
+    TARGETS,
+    Cluster,
+    Run,
+    disturbed,
+    elastic,
+    left_over,
+    undisturbed,
+    warned,
+)
 
 FAST = [("node", "saving", 1)]
 MATRIX = [(target, point, stage) for target in TARGETS for point in POINTS for stage in (1, 2, 3)]
@@ -48,18 +58,9 @@ def ends_alike(cluster: Cluster, target: str, point: str, stage: int, **changes:
     assert len(found.attempts) == 2
     (recovery,) = found.recoveries
     assert recovery.lost_steps <= EVERY
-    assert left_over(run) == []
+    assert run.placement_groups() == []
+    assert left_over(cluster) == []
     return run
-
-
-def left_over(run: Run) -> list[list[str]]:
-    """Workers and drivers of a run that is over."""
-    found = []
-    for process in psutil.process_iter(["cmdline", "cwd"]):
-        command = process.info["cmdline"] or []
-        if "RayTrainWorker" in " ".join(command) and str(run.directory) in (process.info["cwd"] or ""):
-            found.append(command)
-    return found
 
 
 @pytest.mark.parametrize(("target", "point", "stage"), FAST)

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numba import njit
 from numpy.typing import NDArray
 
 from pipelines.buffers import BYTES, OFFSETS, texts_of, utf8
@@ -20,6 +19,7 @@ from pipelines.curation.dedup.lines.segments import blank
 from pipelines.curation.documents import EXCERPT_CHARACTERS, SPANS_SCHEMA
 from pipelines.curation.signals.characters import tables
 from pipelines.curation.tables import batches
+from pipelines.kernels import njit
 
 STAGE = "line_dedup"
 

@@ -12,13 +12,13 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from numba import njit
 from numpy.typing import NDArray
 
 from pipelines.buffers import BYTES, OFFSETS, code_point, utf8
 from pipelines.curation.signals.characters import SPACE, TABLE_SIZE, tables
 from pipelines.curation.signals.scan import PRIME, SEED, mix
 from pipelines.curation.words import word_hashes
+from pipelines.kernels import njit
 
 VERSION = 1
 """Part of the hash of what segments are stored for: raise it when a text gets other ones."""
