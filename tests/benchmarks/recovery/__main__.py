@@ -155,12 +155,13 @@ def _kills(cluster: Cluster, kills: int, minutes: float) -> dict[str, Any]:
         "learning_rate": 1e-3,
     }
     probe = Run(
-        cluster, "probe", settings(**shape, tokens=20 * length * sequences, checkpoint_every_steps=0), model=model
+        cluster, "probe", settings(**shape, tokens=60 * length * sequences, checkpoint_every_steps=0), model=model
     )
     probe.drive()
-    rate = 20 / probe.finish()["seconds"]
+    probe.finish()
+    rate = statistics.median(probe.rates()[20:]) / (length * sequences)
     steps = int(60 * minutes * rate)
-    training = settings(**shape, tokens=steps * length * sequences, max_failures=-1)
+    training = settings(**shape, tokens=steps * length * sequences, max_failures=-1, checkpoint_every_steps=0)
     whole = Run(cluster, "long-whole", training, model=model)
     whole.drive()
     expected = whole.finish(3 * 60 * minutes)
@@ -171,12 +172,13 @@ def _kills(cluster: Cluster, kills: int, minutes: float) -> dict[str, Any]:
     began = time.time()
     for seconds in at:
         time.sleep(max(0.0, began + seconds - time.time()))
-        if not kill_a_worker(cluster, dice):
-            print(json.dumps({"at": seconds, "killed": None}), flush=True)
+        while kill_a_worker(cluster, dice) is None:
+            time.sleep(1.0)
+        print(json.dumps({"killed_at": round(time.time() - began, 1)}), flush=True)
     summary = run.finish(4 * 60 * minutes)
     told = timeline(run.journal())
     checkpoint = Path(summary["checkpoint"])
-    written = sum(path.stat().st_size for path in checkpoint.glob("rank-*.safetensors"))
+    written = sum(path.stat().st_size for path in checkpoint.rglob("*") if path.is_file())
     return {
         **told.figures(),
         "steps": steps,

@@ -175,8 +175,15 @@ class Run:
 
     def losses(self) -> dict[int, float]:
         """By step."""
+        return {line["step"]: line["loss"] for line in self._metrics()}
+
+    def rates(self) -> list[float]:
+        """Tokens a second, step by step."""
+        return [line["tokens_per_second"] for line in self._metrics()]
+
+    def _metrics(self) -> list[dict[str, Any]]:
         lines = map(json.loads, (self.directory / "metrics.jsonl").read_text().splitlines())
-        return {line["step"]: line["loss"] for line in lines if "learning_rate" in line}
+        return [line for line in lines if "learning_rate" in line]
 
     def journal(self) -> list[dict[str, Any]]:
         """Its events."""
