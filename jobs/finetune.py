@@ -79,7 +79,7 @@ class Finetune(Job[FinetuneRecipe]):
         storage.write_bytes(storage.join(recipe.run_directory, "preview.txt"), "\n".join(lines).encode() + b"\n")
         before = _loss(settings, base, validation) if validation is not None else None
         job.connect()
-        progress = Progress("finetune", recipe.training.steps, "steps")
+        progress = Progress("finetune", recipe.training.steps, "steps", since_first=True)
         result = fit(
             model=settings,
             initial_weights=recipe.model,

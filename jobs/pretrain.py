@@ -159,7 +159,7 @@ class Pretrain(Job[PretrainRecipe]):
         mixture = {"drawn": data.plan(wanted), "packed": data.packed()}
         storage.write_json(storage.join(recipe.run_directory, "mixture.json"), mixture)
         job.connect()
-        progress = Progress(recipe.name, training.steps, "steps")
+        progress = Progress(recipe.name, training.steps, "steps", since_first=True)
         result = fit(
             model=recipe.model,
             initial_weights=recipe.start,

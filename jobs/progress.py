@@ -14,25 +14,36 @@ class Progress:
         total: how much there is; None when unknown (then there is no estimate).
         unit: what is counted.
         interval_seconds: the least time between two lines.
+        since_first: the estimate is made from the first figure on: what came before it, and what was there by then
+            (in a run that goes on), says nothing of the speed.
     """
 
-    def __init__(self, label: str, total: float | None, unit: str, interval_seconds: float = 5.0) -> None:
+    def __init__(
+        self,
+        label: str,
+        total: float | None,
+        unit: str,
+        interval_seconds: float = 5.0,
+        since_first: bool = False,
+    ) -> None:
         self.label, self.total, self.unit, self.interval_seconds = label, total, unit, interval_seconds
-        self._started = self._printed = time.monotonic()
+        self._printed = time.monotonic()
+        self._first = None if since_first else (self._printed, 0.0)
 
     def update(self, done: float, note: str = "") -> None:
         """Tell how much is done by now (not how much was added)."""
         now = time.monotonic()
+        self._first = self._first or (now, done)
         ended = self.total is not None and done >= self.total
         if now - self._printed < self.interval_seconds and not ended:
             return
         self._printed = now
-        elapsed = now - self._started
+        elapsed, more = now - self._first[0], done - self._first[1]
         parts = [f"{done:,.0f} {self.unit}"]
         if self.total:
             parts = [f"{100 * done / self.total:3.0f} %", f"{done:,.0f} of {self.total:,.0f} {self.unit}"]
-            if 0 < done < self.total:
-                parts.append(f"{clock(elapsed * (self.total - done) / done)} left")
+            if more > 0 and done < self.total:
+                parts.append(f"{clock(elapsed * (self.total - done) / more)} left")
         if note:
             parts.append(note)
         print(f"{self.label}: {', '.join(parts)}", file=sys.stdout, flush=True)

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ import numpy as np
 from models.training.checkpoint import MARKER, Checkpoints
 from models.training.conversion import weights
 from models.training.data import Dataset
-from models.training.journal import JOURNAL
+from models.training.journal import JOURNAL, read_journal
 from models.training.saving import nothing_left
 from models.training.settings import TrainingSettings
 from models.training.spec import CHECKPOINTS, FINAL_SUMMARY, PROGRESS, TrainingSpec
@@ -87,7 +88,7 @@ def fit(
         RuntimeError: training failed more than `training.max_failures` times, with the worker's last error.
     """
     import ray
-    from ray.train.v2.api.config import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+    from ray.train.v2.api.config import CheckpointConfig, FailureConfig, LoggingConfig, RunConfig, ScalingConfig
 
     from models.training.elastic import Trainer
 
@@ -143,9 +144,12 @@ def fit(
             ),
             # Which checkpoints stay is our business (`Checkpoints`): Ray knows of no milestones.
             checkpoint_config=CheckpointConfig(num_to_keep=None),
+            # The run's own lines and its journal tell these things; Ray keeps all of its own in its session's logs.
+            logging_config=LoggingConfig(log_level="WARNING"),
         ),
     )
-    with _watch(run_directory, progress):
+    wanted = f"{training.fewest_workers} workers with {scaling.resources_per_worker} each"
+    with _watch(run_directory, progress, f"{name}: the cluster has no room yet for {wanted}"):
         try:
             trainer.fit()
         except Exception as error:
@@ -169,6 +173,8 @@ _RUN = "run"
 """Of the file that holds the fingerprint of the run that a directory is of."""
 _ROOM_SECONDS = 5.0
 """So often an elastic run looks whether the cluster has room for more workers."""
+_WAITING_SECONDS = 30.0
+"""So long a run waits for its first workers before it says so."""
 _NOT_OF_THE_RUN = {
     "engine",
     "zero_stage",
@@ -256,13 +262,20 @@ def _clear_others(run_directory: str, fingerprint: str, resume: bool) -> list[st
 
 
 @contextlib.contextmanager
-def _watch(run_directory: str, progress: Callable[[int, int, str], None] | None) -> Iterator[None]:
-    """Hand what the workers write about their progress to `progress` while the block runs."""
+def _watch(run_directory: str, progress: Callable[[int, int, str], None] | None, no_room: str) -> Iterator[None]:
+    """Hand what the workers write about their progress to `progress` while the block runs.
+
+    Args:
+        run_directory: of the run.
+        progress: see `fit`; None: nothing is told.
+        no_room: said again and again as long as no workers have started.
+    """
     if progress is None:
         yield
         return
     stop, seen = threading.Event(), -1
     location = f"{run_directory}/{PROGRESS}"
+    began = told = time.time()
 
     def look() -> None:
         nonlocal seen
@@ -273,9 +286,19 @@ def _watch(run_directory: str, progress: Callable[[int, int, str], None] | None)
             note = f"loss {content['loss']:.3f}, {content['tokens_per_second']:,.0f} tokens/s"
             progress(steps, content["of"], note)
 
+    def started() -> bool:
+        return any(event["event"] == "starting" and event["time"] > began for event in read_journal(run_directory))
+
     def watch() -> None:
+        nonlocal told
+        waits = True
         while not stop.wait(1.0):
             look()
+            if waits and time.time() - told > _WAITING_SECONDS:
+                told = time.time()
+                waits = not started()
+                if waits:
+                    print(no_room, flush=True)
 
     thread = threading.Thread(target=watch, name="training-progress", daemon=True)
     thread.start()
