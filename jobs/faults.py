@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"jobs.faults: {error}", file=sys.stderr)
         return 2
     with _cluster() as environment:
-        calm, struck = (_Run(options, recipe, how, environment) for how in ("calm", "struck"))
+        calm, struck = (_run(options, recipe, how, environment) for how in ("calm", "struck"))
         for run, kills in ((calm, 0), (struck, options.kills)):
             if (code := run.go(kills, kinds)) != 0:
                 print(f"jobs.faults: {run.recipe.name} ended with exit status {code}", file=sys.stderr)
@@ -77,21 +77,33 @@ def _cluster() -> Iterator[dict[str, str]]:
         yield dict(os.environ)
 
 
-class _Run:
+def _run(options: argparse.Namespace, recipe: PretrainRecipe, how: str, environment: dict[str, str]) -> Run:
+    changes = [f"name={recipe.name}-{how}", f"export={recipe.export}-{how}", "training.max_failures=-1"]
+    command = [sys.executable, "-m", "jobs.pretrain", options.recipe, *options.overrides, *changes]
+    recipe = config.load(PretrainRecipe, options.recipe, [*options.overrides, *changes])
+    return Run(recipe, command, environment, options.every, options.seed)
+
+
+class Run:
     """One of the two trainings.
 
     Attributes:
         recipe: its own, by its name.
         kills: (seconds since the start, kind, what).
+
+    Args:
+        recipe: see above.
+        command: that drives it.
+        environment: of the driver.
+        every: seconds between kills, on average.
+        seed: of the times and the victims.
     """
 
     def __init__(
-        self, options: argparse.Namespace, recipe: PretrainRecipe, how: str, environment: dict[str, str]
+        self, recipe: PretrainRecipe, command: Sequence[str], environment: dict[str, str], every: float, seed: int
     ) -> None:
-        changes = [f"name={recipe.name}-{how}", f"export={recipe.export}-{how}", "training.max_failures=-1"]
-        self._command = [sys.executable, "-m", "jobs.pretrain", options.recipe, *options.overrides, *changes]
-        self.recipe = config.load(PretrainRecipe, options.recipe, [*options.overrides, *changes])
-        self._environment, self._every, self._draw = environment, options.every, random.Random(options.seed)
+        self.recipe, self._command, self._environment = recipe, list(command), environment
+        self._every, self._draw = every, random.Random(seed)
         self.kills: list[tuple[float, str, str]] = []
 
     def go(self, kills: int, kinds: Sequence[str]) -> int:
@@ -110,13 +122,13 @@ class _Run:
                 if kind == "driver":
                     driver.kill()
                     driver.wait()
-                    what, driver = f"process {driver.pid}", self._drive("--force")
+                    what, driver = f"process {driver.pid}", self._drive()
                 else:
                     what = self._kill_worker(there)
                 self.kills.append((round(time.monotonic() - began, 1), kind, what))
                 print(f"jobs.faults: {self.kills[-1][0]:.0f} s: killed the {kind}: {what}", flush=True)
             code = driver.wait()
-            if len(self.kills) < kills:
+            if code == 0 and len(self.kills) < kills:
                 print(f"jobs.faults: {len(self.kills)} of {kills} kills came before the end: lower --every", flush=True)
             return code
         finally:

@@ -1,11 +1,15 @@
 """jobs.faults: two trainings are compared by weights and losses; a difference is found, and said."""
 
 import json
+import os
+import random
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from jobs.faults import compared, lines, main
+from jobs.faults import Run, compared, lines, main
 from models.training.loop import train
 from tests.models.training.toy import Reports, spec
 
@@ -34,6 +38,30 @@ def test_another_run_is_not(runs: Path) -> None:
     assert not found["equal"]
     assert not found["within"]
     assert lines(found)[0] == "final weights: not the same bit for bit"
+
+
+DRIVER = """
+import json, os, sys, time
+directory = sys.argv[1]
+with open(f"{directory}/drives.jsonl", "a") as drives:
+    print(json.dumps(sys.argv[2:]), file=drives)
+if len(open(f"{directory}/drives.jsonl").readlines()) == 3:
+    sys.exit(0)
+told = {"phase": "training", "loss": 1.0, "processes": [["node", os.getpid()]]}
+with open(f"{directory}/progress.json", "w") as progress:
+    json.dump(told, progress)
+time.sleep(60)
+"""
+
+
+def test_a_driver_that_was_killed_goes_on_with_what_is_there(runs: Path, tmp_path: Path) -> None:
+    (tmp_path / "driver.py").write_text(DRIVER)
+    recipe = SimpleNamespace(run_directory=str(tmp_path))
+    run = Run(recipe, [sys.executable, str(tmp_path / "driver.py"), str(tmp_path)], dict(os.environ), 0.05, seed=1)
+    assert run.go(2, ["driver"]) == 0
+    assert [kind for _, kind, _ in run.kills] == ["driver", "driver"]
+    drives = [json.loads(line) for line in (tmp_path / "drives.jsonl").read_text().splitlines()]
+    assert drives == [["training.resume=false", "--force"], [], []]
 
 
 def test_what_cannot_be_killed_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
