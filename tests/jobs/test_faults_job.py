@@ -2,7 +2,6 @@
 
 import json
 import os
-import random
 import sys
 from pathlib import Path
 from types import SimpleNamespace
