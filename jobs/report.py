@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 from pydantic import Field
 
@@ -63,8 +64,13 @@ class Report(Job[ReportRecipe]):
         return Outcome(
             outputs={"report": places["report.html"], "summary": places["summary.json"]},
             metrics={"bytes": len(page.encode()), "missing": len(summary["missing"])},
-            summary=[f"{figure['label']}: {figure['value']} ({figure['note']})" for figure in summary["headline"]],
+            summary=[_headline(figure) for figure in summary["headline"]],
         )
+
+
+def _headline(figure: dict[str, Any]) -> str:
+    note = f" ({figure['note']})" if figure.get("note") else ""
+    return f"{figure['label']}: {figure['value']}{note}"
 
 
 JOB = Report()

@@ -38,14 +38,20 @@ def collect(location: str, name: str) -> dict[str, Any] | None:
     if not found.attempts:
         return None
     zero = found.attempts[0].starting
+    told = [
+        {"seconds": round(event["time"] - zero, 1), "event": event["event"], "what": _words(event)}
+        for event in events
+        if event["event"] in _EVENTS
+    ]
+    ends = [
+        {"seconds": round(attempt.ended - zero, 1), "event": "end", "what": attempt.cause}
+        for attempt in found.attempts
+        if not attempt.told
+    ]
     return {
         "figures": found.figures(),
         "attempts": [_attempt(attempt, zero) for attempt in found.attempts],
-        "events": [
-            {"seconds": round(event["time"] - zero, 1), "event": event["event"], "what": _words(event)}
-            for event in events
-            if event["event"] in _EVENTS
-        ],
+        "events": sorted(told + ends, key=lambda event: event["seconds"]),
     }
 
 

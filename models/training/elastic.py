@@ -144,7 +144,9 @@ def _told(error: TrainingFailedError, noticed: bool) -> dict[str, Any]:
     failures = error.worker_failures if isinstance(error, WorkerGroupError) else {}
     first = next(iter(failures.values()), error)
     cause = next((line for line in reversed(str(first).strip().splitlines()) if line.strip()), type(first).__name__)
-    return {"cause": cause.strip()[:_LONGEST_CAUSE], "kind": kind, "ranks": sorted(failures)}
+    # Ray adds what might have been the reason of a process's end to all of them alike.
+    cause = cause.partition(" Some common causes include")[0].strip()
+    return {"cause": cause[:_LONGEST_CAUSE], "kind": kind, "ranks": sorted(failures)}
 
 
 class Trainer(TorchTrainer):

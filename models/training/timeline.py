@@ -24,8 +24,10 @@ class Attempt:
         workers: how many.
         last: when the newest step that was kept was done; None: none was.
         ended: when it ended, or the next one began.
-        cause: why it ended; empty: the run was done.
+        cause: why it ended; empty: the run was done, or goes on.
+        told: whether the journal says why it ended.
         checkpoints: (time, step) of each that is complete.
+        before: when the attempt before told its newest figures, and how many of its steps are done again.
     """
 
     starting: float
@@ -35,7 +37,9 @@ class Attempt:
     last: float | None = None
     ended: float = 0.0
     cause: str = ""
+    told: bool = True
     checkpoints: list[tuple[float, int]] = field(default_factory=list)
+    before: tuple[float, int] | None = None
 
     @property
     def useful(self) -> float:
@@ -129,9 +133,9 @@ def timeline(events: Sequence[Event]) -> Timeline:
     """
     attempts = list(_attempts(events))
     for attempt, following in pairwise(attempts):
-        until = attempt.checkpoints[-1][1] if following.began is None and attempt.checkpoints else following.step
-        kept = [time for time, step in attempt.checkpoints if step <= until]
-        attempt.last = kept[-1] if kept else None
+        attempt.last = _kept_until(attempt, following)
+        if not attempt.cause:
+            attempt.cause, attempt.told = "nobody was left to tell: the driver or the head went", False
     wall = attempts[-1].ended - attempts[0].starting if attempts else 0.0
     return Timeline(
         attempts=attempts,
@@ -141,6 +145,19 @@ def timeline(events: Sequence[Event]) -> Timeline:
         blocked=sum(event.get("blocked_seconds", 0.0) for event in events if event["event"] == "checkpoint"),
         failures=[event["cause"] for event in events if event["event"] == "failure"],
     )
+
+
+def _kept_until(attempt: Attempt, following: Attempt) -> float | None:
+    """When the newest step was done that the following attempt did not do again."""
+    until = attempt.checkpoints[-1][1] if following.began is None and attempt.checkpoints else following.step
+    kept = [time for time, step in attempt.checkpoints if step <= until]
+    newest = max((step for _, step in attempt.checkpoints), default=attempt.step)
+    if attempt.began is None or following.before is None or until <= newest:
+        return kept[-1] if kept else None
+    # A checkpoint was complete, and who would have told of it was gone: its time lies where its step does.
+    sign, lost = following.before
+    share = (until - attempt.step) / (until + lost - attempt.step)
+    return attempt.began + share * max(0.0, sign - attempt.began)
 
 
 def _attempts(events: Sequence[Event]) -> Iterator[Attempt]:
@@ -156,6 +173,8 @@ def _attempts(events: Sequence[Event]) -> Iterator[Attempt]:
         now.ended = time
         if kind in ("start", "resume"):
             now.began, now.step = time, event["step"]
+            if event.get("last_sign") is not None:
+                now.before = (event["last_sign"], event.get("lost_steps", 0))
         elif kind == "checkpoint":
             now.checkpoints.append((event.get("begun", time), event["step"]))
             now.last = event.get("begun", time)

@@ -84,6 +84,19 @@ def test_goodput_is_the_time_of_steps_that_were_kept() -> None:
     json.dumps(found.figures())
 
 
+def test_a_checkpoint_that_nobody_lived_to_tell_of_was_of_use() -> None:
+    found = timeline([event for event in STORY if event.get("step") != 50 or event["event"] != "checkpoint"])
+    assert [attempt.useful for attempt in found.attempts] == [50, 60]
+
+
+def test_who_went_without_a_word_is_said_to_have_gone() -> None:
+    found = timeline([event for event in STORY if event["event"] != "failure"])
+    assert [(attempt.told, attempt.cause) for attempt in found.attempts] == [
+        (False, "nobody was left to tell: the driver or the head went"),
+        (True, ""),
+    ]
+
+
 def test_a_disturbed_run_has_a_line_in_its_summary_and_others_have_none(tmp_path: Path) -> None:
     (tmp_path / JOURNAL).mkdir()
     file = tmp_path / JOURNAL / "1-rank-0.jsonl"
