@@ -23,6 +23,7 @@ from numba.core.caching import InTreeCacheLocator
 __all__ = ["BySources", "njit", "sources_hash"]
 
 _ROOT = Path(__file__).resolve().parent.parent
+_PACKAGES = ("models", "pipelines")
 _IMPORT = re.compile(r"^(?:from|import) ((?:pipelines|models)\b[\w.]*)(?: import (\([^)]*\)|.*))?", re.MULTILINE)
 
 
@@ -42,7 +43,9 @@ class BySources(InTreeCacheLocator):
     @classmethod
     def from_function(cls, function: Callable[..., Any], file: str) -> BySources | None:
         """A locator for a function of the project; None for others."""
-        if not Path(file).resolve().is_relative_to(_ROOT):
+        path = Path(file).resolve()
+        # The environment's packages may lie below the checkout, or the project among them.
+        if not any(path.is_relative_to(_ROOT / package) for package in _PACKAGES):
             return None
         found: BySources | None = super().from_function(function, file)
         return found

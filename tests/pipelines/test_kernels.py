@@ -7,7 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numba
 import pytest
+
+from pipelines.kernels import BySources
 
 ROOT = Path(__file__).parents[2]
 KERNEL = """
@@ -60,6 +63,11 @@ def test_a_change_in_what_a_kernel_imports_compiles_again(tmp_path: Path) -> Non
     assert run(checkout(tmp_path / "one", 3), cache) == (30, True)
     assert run(checkout(tmp_path / "two", 4), cache) == (40, True)
     assert run(tmp_path / "one", cache) == (30, False)
+
+
+def test_functions_of_other_packages_are_left_to_numba() -> None:
+    for file in (ROOT / ".venv/lib/python3.11/site-packages/else/where.py", Path(numba.__file__)):
+        assert BySources.from_function(checkout, str(file)) is None
 
 
 @pytest.mark.parametrize("package", ["jobs", "models", "pipelines"])

@@ -57,8 +57,8 @@ def ends_alike(cluster: Cluster, target: str, point: str, stage: int, **changes:
     found = timeline(run.journal())
     assert len(found.attempts) == 2
     (recovery,) = found.recoveries
-    # Half a checkpoint is of no use: what was done while it was being written is done again, too.
-    assert recovery.lost_steps <= (2 * EVERY if point == "uploading" else EVERY)
+    # Half a checkpoint is of no use; when the driver goes, workers do steps until Ray ends them, and lose these too.
+    assert recovery.lost_steps <= (2 * EVERY if (target, point) == ("driver", "uploading") else EVERY)
     assert run.placement_groups() == []
     assert left_over(cluster) == []
     return run
