@@ -30,6 +30,6 @@ def draw(
     drawing = str(curves(series, "step", "loss"))
     drawing = drawing[drawing.index("<svg") : drawing.index("</svg>")]
     colours = Path(next(iter(jobs.reporting.__path__)), "style.css").read_text()
-    paper = "svg { background: white; font-family: sans-serif; }"
+    paper = "svg { background: var(--paper); font-family: sans-serif; }"
     head, rest = drawing.replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"', 1).split(">", 1)
     path.write_text(f"{head}><style>{colours}{paper}</style>{rest}</svg>\n")
