@@ -1,8 +1,8 @@
 """Where files are: locations in recipes, and small atomic files on any filesystem pyarrow opens.
 
 A location is an absolute path, a URI (`file:`, `s3:`, `gs:`), or a path relative to the *home*: the directory
-`GROUNDWORK_HOME` names, else the current one. Inside a Ray job the current directory is an unpacked copy of the
-submitted code that Ray deletes, so a relative location there is an error unless the home is named.
+or URI that `GROUNDWORK_HOME` names, else the current directory. Inside a Ray job the current directory is an unpacked
+copy of the submitted code that Ray deletes, so a relative location there is an error unless the home is named.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import posixpath
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -44,6 +45,9 @@ def resolve(location: str) -> str:
                 f"{location!r} is relative to a Ray job's unpacked package, which Ray deletes; "
                 f"give an absolute path or URI, or set {HOME_VARIABLE} where the cluster is started"
             )
+    scheme, separator, path = home.partition("://")
+    if separator:
+        return f"{scheme}://{posixpath.normpath(posixpath.join(path, location))}"
     return os.path.normpath(os.path.join(home, location))
 
 

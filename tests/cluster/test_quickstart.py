@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs import fetch
+from tests.cluster.lab.texts import lay_out
 
 ROOT = Path(__file__).parent.parent.parent
 RECIPES = Path(__file__).parent / "tiny"
@@ -51,26 +50,8 @@ def offline(command: list[str]) -> list[str]:
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home whose sources are a small part of the fetched ones."""
-    fetched = ROOT / "runs/sources"
-    fetch.fetch(fetched)
     home = tmp_path_factory.mktemp("gw")
-    sources = home / "runs/sources"
-    for folder in ("web", "wiki", "recipes", "books", "code", "pairs", "parallel"):
-        (sources / folder).mkdir(parents=True)
-    for folder in ("evaluation", "tokenizers"):
-        shutil.copytree(fetched / folder, sources / folder)
-    for name in ("sources.json", "lid.176.ftz"):
-        shutil.copy(fetched / name, sources / name)
-    shutil.copy(fetched / "web/web-00000.warc.gz", sources / "web")
-    for path in [*(fetched / "wiki").glob("*.jsonl"), fetched / "recipes/recipes.jsonl"]:
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)[:300]
-        (sources / path.parent.name / path.name).write_text("".join(lines), encoding="utf-8")
-    for path in [*(fetched / "pairs").glob("*.jsonl"), fetched / "parallel/en-fr.jsonl"]:
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)[:200]
-        (sources / path.parent.name / path.name).write_text("".join(lines), encoding="utf-8")
-    shutil.copy(fetched / "books/sonnets.txt", sources / "books")
-    for path in sorted((fetched / "code").rglob("*.py"))[:20]:
-        shutil.copy(path, sources / "code" / path.name)
+    lay_out(home)
     return home
 
 

@@ -13,6 +13,13 @@ def test_relative_locations_stand_below_the_home(tmp_path: Path, monkeypatch: py
     assert storage.resolve("s3://bucket/c") == "s3://bucket/c"
 
 
+def test_a_home_may_be_a_bucket(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GROUNDWORK_HOME", "s3://bucket/home")
+    assert storage.resolve("runs/../runs/a") == "s3://bucket/home/runs/a"
+    assert storage.below_home(storage.resolve("runs/a")) == "runs/a"
+    assert storage.resolve("/absolute") == "/absolute"
+
+
 def test_a_relative_location_in_a_rays_package_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = tmp_path / "_ray_pkg_0123"
     package.mkdir()
