@@ -9,9 +9,11 @@ from typing import Any
 from pydantic import Field
 
 from jobs import config
+from jobs.clusters.asks import Ask
 from jobs.config import RecipeError
 from jobs.curate import CurateRecipe
-from jobs.job import InputError, Job, Outcome, Plan, Recipe, connect, main
+from jobs.dry_run import Plan
+from jobs.job import InputError, Job, Outcome, Recipe, connect, main
 from pipelines import storage
 from pipelines.curation.languages import Languages
 from pipelines.curation.safety import groups
@@ -80,7 +82,7 @@ class Audit(Job[AuditRecipe]):
             work.append(f"write {storage.join(recipe.output, 'weights')}, by {recipe.weights.axis}")
         if recipe.counterfactual:
             work.append(f"write {storage.join(recipe.output, 'counterfactual')}")
-        return Plan(work, {"CPU": 1} if recipe.corpus else {})
+        return Plan(work, [Ask({"CPU": 1.0})] if recipe.corpus else [])
 
     def run(self, recipe: AuditRecipe) -> Outcome:
         """Ask the filters here, count on the Ray that `connect` finds."""
@@ -109,7 +111,7 @@ def _counted(
 ) -> dict[str, Any]:
     from pipelines.curation.safety import run
 
-    connect()
+    connect(recipe.node_labels)
     place = curated.output
     found = run.count(place, words, recipe.window, recipe.smoothing, recipe.weights, run.on_ray)
     if recipe.weights is not None:

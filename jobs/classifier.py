@@ -9,7 +9,9 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from jobs.job import InputError, Job, Outcome, Plan, Recipe, connect, main
+from jobs.clusters.asks import Ask
+from jobs.dry_run import Plan
+from jobs.job import InputError, Job, Outcome, Recipe, connect, main
 from jobs.progress import Progress
 from pipelines import storage
 from pipelines.curation.classifiers.settings import ClassifierSettings
@@ -61,7 +63,7 @@ class Classifier(Job[ClassifierRecipe]):
             f"train on {training.word_ngrams}-grams of words, {training.dim} dimensions, {training.epochs} epochs",
             f"write {recipe.model_location} and its card",
         ]
-        return Plan(work, {"CPU": float(training.threads)})
+        return Plan(work, [Ask({"CPU": float(training.threads)})])
 
     def run(self, recipe: ClassifierRecipe) -> Outcome:
         """Read on Ray Data, train and assess in a Ray task."""
@@ -71,7 +73,7 @@ class Classifier(Job[ClassifierRecipe]):
 
         total = sum(piece.split.end - piece.split.begin for piece in _pieces(recipe))
         progress = Progress("classifier", total / 1e6, "MB")
-        connect()
+        connect(recipe.node_labels)
         try:
             card = build(
                 recipe.settings,

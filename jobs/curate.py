@@ -7,7 +7,10 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-from jobs.job import InputError, Job, Outcome, Plan, Recipe, connect, main
+from jobs.clusters.asks import Ask
+from jobs.dry_run import Plan
+from jobs.gauges import show_documents
+from jobs.job import InputError, Job, Outcome, Recipe, connect, main
 from jobs.progress import Progress
 from pipelines import storage
 from pipelines.curation.decontamination import DecontaminationSettings, index_fingerprint
@@ -65,7 +68,7 @@ class Curate(Job[CurateRecipe]):
             files = len({split.path for unit in own for split in unit.splits})
             size = sum(unit.bytes for unit in own) / 1e6
             work.append(f"{source.name}: {files} {source.kind} files, {size:.1f} MB, {len(own)} units; {rules}")
-        return Plan([*work, *_comparison(recipe)], {"CPU": 1})
+        return Plan([*work, *_comparison(recipe)], [Ask({"CPU": 1.0}, most=max(1, len(units)))])
 
     def run(self, recipe: CurateRecipe) -> Outcome:
         """Curate on the Ray that `connect` finds."""
@@ -73,8 +76,14 @@ class Curate(Job[CurateRecipe]):
 
         total = sum(unit.bytes for unit in _units(recipe))
         progress = Progress("curate", total / 1e6, "MB")
-        connect()
-        result = curate(recipe.curation, recipe.output, lambda done, note: progress.update(done / 1e6, note))
+        connect(recipe.node_labels)
+        result = curate(
+            recipe.curation,
+            recipe.output,
+            lambda done, note: progress.update(done / 1e6, note),
+            lambda counts: show_documents(recipe.name, counts),
+        )
+        progress.update(total / 1e6)
         funnel = result["funnel"]
         location = storage.join(recipe.run_directory, "funnel.json")
         storage.write_json(location, funnel)

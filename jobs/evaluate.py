@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from jobs.job import InputError, Job, Outcome, Plan, Recipe, connect, main, require, require_weights
+from jobs.clusters.asks import Ask
+from jobs.dry_run import Plan
+from jobs.job import InputError, Job, Outcome, Recipe, connect, main, require, require_weights
 from jobs.progress import Progress
 from models.evaluation.contamination import CLEAN_BELOW
 from models.evaluation.settings import RunSettings, TaskSettings, YardstickSettings
@@ -81,10 +83,11 @@ class Evaluate(Job[EvaluateRecipe]):
         if recipe.tokens is not None and recipe.yardsticks.enabled:
             most = recipe.yardsticks.max_tokens
             work.append(f"unigram and {recipe.yardsticks.order}-gram yardsticks on at most {most:,} training tokens")
-        resources = {"CPU": float(recipe.run.actors)}
-        if recipe.run.gpus_per_actor:
-            resources["GPU"] = recipe.run.actors * recipe.run.gpus_per_actor
-        return Plan(work, resources)
+        return Plan(work, self.asks(recipe))
+
+    def asks(self, recipe: EvaluateRecipe) -> list[Ask]:
+        """The processes that hold the model."""
+        return [actors(recipe.run)]
 
     def run(self, recipe: EvaluateRecipe) -> Outcome:
         """Requests of all tasks go through one pool of actors; figures are made here."""
@@ -105,7 +108,7 @@ class Evaluate(Job[EvaluateRecipe]):
         except RowError as error:
             raise InputError(str(error)) from error
         seen, notes = _seen(recipe, planned)
-        connect()
+        connect(recipe.node_labels)
         shown = Progress("evaluate", sum(map(len, planned.requests.values())), "requests")
         results = planned.run(lambda done, _: shown.update(done), seen, recipe.clean_below)
         figures = evaluation.figures(results)
@@ -119,6 +122,12 @@ class Evaluate(Job[EvaluateRecipe]):
         metrics = {f"{figure.task}.{figure.metric}": figure.value for figure in figures if figure.group == "all"}
         outputs = {"results": location, "samples": storage.join(recipe.run_directory, "samples")}
         return Outcome(outputs, metrics, [*evaluation.table(figures), *notes, *_counted(parts)])
+
+
+def actors(run: RunSettings) -> Ask:
+    """The processes that hold the model, as they ask Ray for room."""
+    gpus = {"GPU": run.gpus_per_actor} if run.gpus_per_actor else {}
+    return Ask({"CPU": 1.0, **gpus}, run.actors)
 
 
 def _files(recipe: EvaluateRecipe) -> list[str]:

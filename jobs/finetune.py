@@ -10,7 +10,10 @@ from typing import Any
 from pydantic import Field
 
 from jobs import job
-from jobs.job import InputError, Job, Outcome, Plan, Recipe, main
+from jobs.clusters.asks import Ask
+from jobs.dry_run import Plan
+from jobs.job import InputError, Job, Outcome, Recipe, main
+from jobs.pretrain import workers
 from jobs.progress import Progress
 from models.finetuning import CHAT_TEMPLATE, END, EmptyError, ExampleSettings, SupervisedDataset, load_dataset, preview
 from models.network import ModelSettings
@@ -64,8 +67,12 @@ class Finetune(Job[FinetuneRecipe]):
                 f"{epochs:.1f} passes, on {training.workers_in_words}",
                 f"write {recipe.export}",
             ],
-            resources={"CPU": float(training.most_workers * training.threads)},
+            asks=self.asks(recipe),
         )
+
+    def asks(self, recipe: FinetuneRecipe) -> list[Ask]:
+        """The training's workers."""
+        return [workers(recipe.training)]
 
     def run(self, recipe: FinetuneRecipe) -> Outcome:
         """Tune with Ray Train, export."""
@@ -78,7 +85,7 @@ class Finetune(Job[FinetuneRecipe]):
         lines = preview(dataset, _tokenizer(recipe), 0)
         storage.write_bytes(storage.join(recipe.run_directory, "preview.txt"), "\n".join(lines).encode() + b"\n")
         before = _loss(settings, base, validation) if validation is not None else None
-        job.connect()
+        job.connect(recipe.node_labels)
         progress = Progress("finetune", recipe.training.steps, "steps", since_first=True)
         result = fit(
             model=settings,
@@ -91,6 +98,7 @@ class Finetune(Job[FinetuneRecipe]):
             name=recipe.name,
             seed=recipe.seed,
             progress=lambda done, total, note: progress.update(done, note),
+            labels=recipe.node_labels,
         )
         epochs = result.tokens / (len(dataset) * recipe.training.sequence_length)
         metrics: dict[str, Any] = {
@@ -159,6 +167,7 @@ class Finetune(Job[FinetuneRecipe]):
             lineage=lineage,
             chat_template=CHAT_TEMPLATE,
             end_tokens=(END,),
+            labels=recipe.node_labels,
         )
 
 

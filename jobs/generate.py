@@ -11,7 +11,10 @@ from dataclasses import asdict
 
 from pydantic import Field
 
-from jobs.job import Job, Outcome, Plan, Recipe, connect, main, require, require_weights
+from jobs.clusters.asks import Ask
+from jobs.dry_run import Plan
+from jobs.evaluate import actors
+from jobs.job import Job, Outcome, Recipe, connect, main, require, require_weights
 from models.evaluation.continuations import DecodingSettings
 from models.evaluation.safety import FilterSettings
 from models.evaluation.settings import RunSettings
@@ -45,16 +48,17 @@ class Generate(Job[GenerateRecipe]):
         """One line."""
         filtered = "on" if recipe.safety.enabled else "off"
         work = f"{len(recipe.prompts)} prompts, {recipe.decoding.max_new_tokens} new tokens each, filter {filtered}"
-        resources = {"CPU": float(recipe.run.actors)}
-        if recipe.run.gpus_per_actor:
-            resources["GPU"] = recipe.run.actors * recipe.run.gpus_per_actor
-        return Plan([work], resources)
+        return Plan([work], self.asks(recipe))
+
+    def asks(self, recipe: GenerateRecipe) -> list[Ask]:
+        """The processes that hold the model."""
+        return [actors(recipe.run)]
 
     def run(self, recipe: GenerateRecipe) -> Outcome:
         """Generate, write `generations.jsonl`, print."""
         from models.evaluation.continuations import continuations
 
-        connect()
+        connect(recipe.node_labels)
         made = continuations(recipe.model, recipe.prompts, recipe.decoding, recipe.safety, recipe.run, recipe.seed)
         location = storage.join(recipe.run_directory, "generations.jsonl")
         lines = [json.dumps(asdict(each), ensure_ascii=False) for each in made]

@@ -22,6 +22,9 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 # A session's socket paths add about 65 characters to the directory, and Unix allows 107.
 _LONGEST_TEMP_DIR = 40
@@ -55,12 +58,23 @@ class Head:
         }
 
 
-def start(home: Path, cpus: int | None = None, object_store_bytes: int = 1_000_000_000) -> Head:
+def start(
+    home: Path, cpus: int | None = None, object_store_bytes: int = 1_000_000_000, definition: Path | None = None
+) -> Head:
     """Start a head whose files lie below `home/.ray`; jobs on it resolve relative locations below the repo's home.
+
+    Args:
+        home: its directory.
+        cpus: the head's own; all of the machine's, or with a definition as many as that says, when not given.
+        object_store_bytes: the head's object store.
+        definition: a cluster file whose nodes are raylets on this machine (`cluster/laptop.yaml`); the head's
+            autoscaler starts and ends them with the jobs.
 
     Raises:
         RuntimeError: it did not come up, with the end of its log.
+        ValueError: the definition's nodes would not be on this machine.
     """
+    settings = _definition(definition) if definition else None
     state = home / ".ray"
     temp_dir = session_directory(state)
     token_file = state / "token"
@@ -79,21 +93,25 @@ def start(home: Path, cpus: int | None = None, object_store_bytes: int = 1_000_0
     ]
     command += ["--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1", f"--temp-dir={temp_dir}"]
     command += [f"--{name}={port}" for name, port in ports.items()]
+    address, dashboard = f"127.0.0.1:{ports['port']}", f"http://127.0.0.1:{ports['dashboard-port']}"
+    variables = _environment(str(token_file))
+    if settings:
+        words, own, of_definition = _autoscaling(settings, address, state)
+        command, variables, cpus = command + words, variables | own, of_definition if cpus is None else cpus
     command += [
         f"--object-store-memory={object_store_bytes}",
-        f"--num-cpus={cpus or max(2, os.cpu_count() or 2)}",
+        f"--num-cpus={max(2, os.cpu_count() or 2) if cpus is None else cpus}",
     ]
     log = state / "head.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,
-            env=_environment(str(token_file)),
+            env=variables,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    address, dashboard = f"127.0.0.1:{ports['port']}", f"http://127.0.0.1:{ports['dashboard-port']}"
     head = Head(address, dashboard, str(token_file), temp_dir, process.pid)
     try:
         _wait(head, process, log)
@@ -155,6 +173,36 @@ _PORTS = (
     "node-manager-port",
     "object-manager-port",
 )
+
+
+def _definition(path: Path) -> dict[str, Any]:
+    """A cluster file whose nodes are on this machine."""
+    settings = yaml.safe_load(path.read_text())
+    provider = settings.get("provider", {}) if isinstance(settings, dict) else {}
+    if not str(provider.get("module", "")).endswith(".FakeMultiNodeProvider"):
+        raise ValueError(f"{path}: provider: one whose nodes are on this machine expected, as in laptop.yaml")
+    return settings
+
+
+def _autoscaling(settings: dict[str, Any], address: str, state: Path) -> tuple[list[str], dict[str, str], int]:
+    """What `ray start` needs to scale a definition's nodes on this machine: words, variables, and the head's CPUs."""
+    provider = settings["provider"]
+    provider["gcs_address"] = address
+    file = state / "autoscaling.yaml"
+    file.write_text(yaml.safe_dump(settings))
+    head = settings["available_node_types"][settings["head_node_type"]]
+    labels = ",".join(f"{name}={value}" for name, value in head.get("labels", {}).items())
+    variables = {
+        "RAY_FAKE_CLUSTER": "1",
+        "RAY_enable_autoscaler_v2": "1",
+        "AUTOSCALER_UPDATE_INTERVAL_S": "1",
+        # Ray's own default is one port for all clusters of a machine.
+        "AUTOSCALER_METRIC_PORT": str(_free_ports(1)[0]),
+        "RAY_OVERRIDE_NODE_ID_FOR_TESTING": provider["head_node_id"],
+        "RAY_CLOUD_INSTANCE_ID": provider["head_node_id"],
+    }
+    words = [f"--autoscaling-config={file}", *([f"--labels={labels}"] if labels else [])]
+    return words, variables, head["resources"].get("CPU", 0)
 
 
 def _free_ports(count: int) -> list[int]:

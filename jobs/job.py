@@ -1,6 +1,6 @@
 """The frame every job stands in: arguments, plan, recognition of finished work, results, exit status.
 
-    python -m jobs.NAME RECIPE.yaml [key=value ...] [--json] [--dry-run] [--force]
+    python -m jobs.NAME RECIPE.yaml [key=value ...] [--json] [--dry-run [--cluster FILE]] [--force]
 
 A job's run directory is `<output>/jobs/<name>/`: `recipe.yaml` (resolved), `result.json` (written last),
 `metrics.jsonl` where the job measures over time, and whatever its report needs. A job is *finished* when its
@@ -23,15 +23,18 @@ import sys
 import time
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
 
 from jobs import config
+from jobs.clusters import demand
+from jobs.clusters.asks import Ask
 from jobs.config import RecipeError
+from jobs.dry_run import Market, MarketError, Plan, asked, figures
 from jobs.head import session_directory
 from pipelines import storage
 from pipelines.storage import Location
@@ -45,19 +48,22 @@ class Recipe(BaseModel, extra="forbid", frozen=True):
     name: str = Field(description="names the run directory: <output>/jobs/<name>", pattern=r"^[a-z0-9][a-z0-9-]*$")
     output: Location = Field(description="where this run's outputs go: a path or URI")
     seed: int = Field(default=1234, description="every random choice comes from it")
+    node_labels: dict[str, str] = Field(
+        default_factory=dict,
+        description="where its workers run: nodes with these labels (Ray's selectors: a value, !value, in(a, b)), as "
+        "{role: data, market: spot}; anywhere if none. The result does not depend on it",
+    )
+
+    @field_validator("node_labels")
+    @classmethod
+    def _are_selectors(cls, labels: dict[str, str]) -> dict[str, str]:
+        demand.selectors(labels)
+        return labels
 
     @property
     def run_directory(self) -> str:
         """Where the job keeps its own records."""
         return storage.join(self.output, "jobs", self.name)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a job would do: lines for a person, and the resources it asks Ray for at once."""
-
-    work: list[str]
-    resources: dict[str, float]
 
 
 @dataclass
@@ -115,6 +121,10 @@ class Job(ABC, Generic[R]):
     def plan(self, recipe: R) -> Plan:
         """What would be done. Cheap: starts nothing."""
 
+    def asks(self, recipe: R) -> Sequence[Ask]:
+        """Its workers, as far as the recipe alone tells; `plan` may know more."""
+        return ()
+
     @abstractmethod
     def run(self, recipe: R) -> Outcome:
         """Do it, on the Ray that `connect()` finds."""
@@ -151,7 +161,9 @@ def require_weights(directory: str, made_by: str) -> str:
 
 def fingerprint(job: Job[R], recipe: R, inputs: dict[str, str]) -> str:
     """Names this work: the same recipe on the same inputs by the same version."""
-    return storage.fingerprint([job.name, VERSION, recipe.model_dump(mode="json"), inputs])
+    # Where it runs changes nothing in what comes out.
+    values = recipe.model_dump(mode="json", exclude={"node_labels": True, "target": {"node_labels"}})
+    return storage.fingerprint([job.name, VERSION, values, inputs])
 
 
 def finished(job: Job[R], recipe: R) -> Result | None:
@@ -180,8 +192,12 @@ def authenticate() -> None:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 
-def connect() -> None:
-    """Join the Ray cluster that RAY_ADDRESS names, else start a local one that ends with this process."""
+def connect(labels: Mapping[str, str] | None = None) -> None:
+    """Join the Ray cluster that RAY_ADDRESS names, else start a local one that ends with this process.
+
+    Args:
+        labels: of the nodes on which this process's datasets run; a local cluster has no labels, and needs none.
+    """
     import ray
 
     if ray.is_initialized():
@@ -198,6 +214,7 @@ def connect() -> None:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+    context.execution_options.label_selector = dict(labels) if labels else None
 
 
 def _end_local(temp_dir: str) -> None:
@@ -218,13 +235,14 @@ def main(job: Job[Any], arguments: Sequence[str] | None = None) -> int:
             for line in lines:
                 print(line)
             return 0
+        market = Market.of(options)
         plan = job.plan(recipe)
-    except (RecipeError, InputError) as error:
+    except (RecipeError, InputError, MarketError) as error:
         for line in str(error).splitlines():
             print(f"jobs.{job.name}: {line}", file=sys.stderr)
         return 2
     if options.dry_run:
-        _show_plan(job, recipe, plan, options.json)
+        _show_plan(job, recipe, plan, market, options.json)
         return 0
     if not options.force and (result := finished(job, recipe)) is not None:
         print(f"jobs.{job.name}: {recipe.name} is already done ({recipe.run_directory}); --force does it again")
@@ -266,6 +284,7 @@ def _arguments(job: Job[Any], arguments: Sequence[str] | None) -> argparse.Names
     parser.add_argument("--json", action="store_true", help="the last line is one JSON object")
     parser.add_argument("--dry-run", action="store_true", help="print the resolved recipe and the plan, do nothing")
     parser.add_argument("--force", action="store_true", help="do it again even if it is done")
+    Market.add_arguments(parser)
     job.add_arguments(parser)
     return parser.parse_args(arguments)
 
@@ -302,20 +321,12 @@ def _show(result: Result, as_json: bool) -> None:
         print(result.line(), flush=True)
 
 
-def _show_plan(job: Job[R], recipe: R, plan: Plan, as_json: bool) -> None:
+def _show_plan(job: Job[R], recipe: R, plan: Plan, market: Market | None, as_json: bool) -> None:
     print(f"# jobs.{job.name}, the resolved recipe")
     print(config.dump(recipe), end="")
     print("# the plan")
-    for line in plan.work:
+    for line in [*plan.work, *asked(plan, recipe.node_labels, market)]:
         print(f"- {line}")
-    asked = ", ".join(f"{amount:g} {name}" for name, amount in plan.resources.items()) or "nothing beyond the driver"
-    print(f"- asks Ray for {asked} at once")
     if as_json:
-        dry = {
-            "job": job.name,
-            "status": "dry-run",
-            "outputs": {},
-            "metrics": {"resources": plan.resources},
-            "seconds": 0,
-        }
-        print(json.dumps(dry))
+        told = figures(plan, recipe.node_labels, market)
+        print(json.dumps({"job": job.name, "status": "dry-run", "outputs": {}, "metrics": told, "seconds": 0}))

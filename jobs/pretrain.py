@@ -8,7 +8,9 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from jobs import job
-from jobs.job import InputError, Job, Outcome, Plan, Recipe, main
+from jobs.clusters.asks import Ask
+from jobs.dry_run import Plan
+from jobs.job import InputError, Job, Outcome, Recipe, main
 from jobs.progress import Progress
 from models.network import ModelSettings, expand
 from models.network.layouts import layout_of
@@ -124,7 +126,6 @@ class Pretrain(Job[PretrainRecipe]):
             raise InputError(str(error)) from None
         drawn = ", ".join(f"{name} {each['epochs']:.2f}" for name, each in plan["sources"].items())
         flops = model.flops_per_token(training.sequence_length) * plan["tokens"]
-        gpu, workers = training.device == "gpu", training.most_workers
         return Plan(
             work=[
                 f"{recipe.tokens}: {store.manifest['splits']['train']['tokens']:,} training tokens",
@@ -139,8 +140,12 @@ class Pretrain(Job[PretrainRecipe]):
                 + f", {training.precision}",
                 f"write {recipe.export}",
             ],
-            resources={"GPU": float(workers)} if gpu else {"CPU": float(workers * training.threads)},
+            asks=self.asks(recipe),
         )
+
+    def asks(self, recipe: PretrainRecipe) -> list[Ask]:
+        """The training's workers."""
+        return [workers(recipe.training)]
 
     def run(self, recipe: PretrainRecipe) -> Outcome:
         """Train with Ray Train, export."""
@@ -158,7 +163,7 @@ class Pretrain(Job[PretrainRecipe]):
             raise InputError(str(error)) from None
         mixture = {"drawn": data.plan(wanted), "packed": data.packed()}
         storage.write_json(storage.join(recipe.run_directory, "mixture.json"), mixture)
-        job.connect()
+        job.connect(recipe.node_labels)
         progress = Progress(recipe.name, training.steps, "steps", since_first=True)
         result = fit(
             model=recipe.model,
@@ -172,6 +177,7 @@ class Pretrain(Job[PretrainRecipe]):
             seed=recipe.seed,
             progress=lambda done, total, note: progress.update(done, note),
             tokenizer_json=storage.read_bytes(storage.join(store.tokenizer_directory, "tokenizer.json")).decode(),
+            labels=recipe.node_labels,
         )
         metrics = {key: value for key, value in result.metrics.items() if not isinstance(value, dict)}
         metrics["parameters"] = recipe.model.parameters()
@@ -237,7 +243,14 @@ class Pretrain(Job[PretrainRecipe]):
             out=recipe.export,
             card=card,
             lineage=lineage,
+            labels=recipe.node_labels,
         )
+
+
+def workers(training: TrainingSettings) -> Ask:
+    """The workers of a training, as Ray Train asks for room: one placement group, packed."""
+    bundle = {"GPU": 1.0} if training.device == "gpu" else {"CPU": float(training.threads)}
+    return Ask(bundle, training.fewest_workers, training.most_workers, gang=True)
 
 
 def checked_store(recipe: PretrainRecipe) -> TokenStore:

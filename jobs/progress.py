@@ -1,9 +1,11 @@
-"""Progress of long work: one line every few seconds with what is done, the rate and the time left."""
+"""Progress of long work: a line every few seconds with what is done, the rate and the time left; and its gauges."""
 
 from __future__ import annotations
 
 import sys
 import time
+
+from jobs.gauges import show
 
 
 class Progress:
@@ -35,6 +37,9 @@ class Progress:
         now = time.monotonic()
         self._first = self._first or (now, done)
         ended = self.total is not None and done >= self.total
+        show("groundwork_job_done", done, run=self.label, unit=self.unit)
+        if self.total is not None:
+            show("groundwork_job_planned", self.total, run=self.label, unit=self.unit)
         if now - self._printed < self.interval_seconds and not ended:
             return
         self._printed = now

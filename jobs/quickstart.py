@@ -11,62 +11,32 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import signal
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from jobs import config, fetch, head, submit
+from jobs import fetch, head, submit
+from jobs.chaining.run import Chain, ChainStopped, Ended, StageFailed
+from jobs.chaining.stages import STAGES as STAGES
+from jobs.chaining.stages import Stage, load
 from jobs.config import RecipeError
 from jobs.fetching.archives import FetchError
-from jobs.job import Recipe, Result, finished
 from jobs.memory import PeakMemory
-from jobs.submit import Ending, SubmitError
+from jobs.progress import clock
+from jobs.submit import SubmitError
 from pipelines import storage
 
 RECIPES = "jobs/recipes/quickstart"
 SOURCES = "runs/sources"
 
-_RAYS_OWN = re.compile(
-    r"\[?\d{4}-\d\d-\d\d [\d:,]+(\t(INFO|WARNING)| [IWE] )|Running entrypoint for job |(\x1b\[\d+m)?\(\w[^()]* pid=\d+"
-)
-"""Lines of a job's log that stay in its file and off the screen: Ray's, and those of its workers."""
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One job of the quickstart. Its recipe is `<name>.yaml`, or the one that an earlier stage writes."""
-
-    name: str
-    job: str
-    recipe_of: str = ""
-
-
-STAGES = (
-    Stage("curate", "curate"),
-    Stage("tokenize", "tokenize"),
-    Stage("tune", "tune"),
-    Stage("pretrain", "pretrain", recipe_of="tune"),
-    Stage("pretrain-masked", "pretrain"),
-    Stage("evaluate", "evaluate"),
-    Stage("finetune", "finetune"),
-    Stage("evaluate-translator", "evaluate"),
-    Stage("generate", "generate"),
-    Stage("report", "report"),
-)
-
-
-class StageFailed(Exception):
-    """A stage did not succeed; the message says which, how, and where its log is."""
-
 
 class Quickstart:
-    """The run: which stages stand, the cluster when one is needed, and what each stage took.
+    """The chain on a local head: each stage a Ray job of its own.
 
     Args:
         recipes: the directory of the stages' recipes.
@@ -74,30 +44,15 @@ class Quickstart:
     """
 
     def __init__(self, recipes: Path, keep: bool = False) -> None:
-        self.recipes, self.keep = recipes, keep
+        self.keep = keep
         self.head: head.Head | None = None
-        self.output = storage.resolve(_output(recipes))
-        self._records = _read_records(self.output)
+        self._chain = Chain(load(str(recipes)), self, lambda records: None)
+        self.output = self._chain.output
         self._running: submit.Submission | None = None
 
-    def run(self) -> None:
+    def go(self) -> None:
         """Bring every stage to its end, in order. Raises StageFailed, RecipeError or SubmitError."""
-        for number, stage in enumerate(STAGES, start=1):
-            label = f"[{number}/{len(STAGES)}] {stage.name}"
-            result = self.standing(stage)
-            if result is not None:
-                print(f"{label}: already done ({_clock(result.seconds)})", flush=True)
-                continue
-            self._submit(stage, label)
-
-    def standing(self, stage: Stage) -> Result | None:
-        """The stage's result if this very work was done before."""
-        job = submit.load_job(stage.job)
-        path = self._recipe(stage)
-        if not path.exists() and stage.recipe_of:
-            return None
-        recipe: Recipe = config.load(job.recipe, path)
-        return finished(job, recipe)
+        self._chain.run()
 
     def close(self) -> None:
         """Stop the running job and the cluster (unless it is kept and nothing was running)."""
@@ -116,34 +71,29 @@ class Quickstart:
         _kept_head().unlink(missing_ok=True)
         self.head = None
 
-    def _submit(self, stage: Stage, label: str) -> None:
+    def run(self, stage: Stage, recipe: Path, label: str, emit: Callable[[str], None]) -> Ended:
+        """See `Runner`: a Ray job, with the memory of the whole cluster."""
         cluster = self._cluster()
         client = submit.connect(cluster.dashboard)
-        started = time.time()
         self._running = submission = submit.submit(
             client,
             stage.job,
-            str(self._recipe(stage)),
+            str(recipe),
+            stage.overrides,
             variables={"RAY_ADDRESS": cluster.address},
             label=stage.name,
         )
         print(f"{label}: started as {submission.submission_id}", flush=True)
-        log = Path(self.output, "jobs", stage.name, "log.txt")
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with PeakMemory(lambda: head.processes(cluster)) as memory, log.open("w", encoding="utf-8") as file:
-
-            def emit(line: str) -> None:
-                file.write(f"{line}\n")
-                if not _RAYS_OWN.match(line):
-                    print(f"  {stage.name} | {line}", flush=True)
-
+        with PeakMemory(lambda: head.processes(cluster)) as memory:
             ending = submit.follow(client, submission, emit)
         self._running = None
-        seconds = time.time() - started
-        self._record(stage, submission.submission_id, ending, seconds, memory.peak_bytes)
-        if ending.status != "SUCCEEDED":
-            raise StageFailed(_failure(stage, ending, log))
-        print(f"{label}: done in {_clock(seconds)}, peak memory {memory.peak_bytes / 1e9:.1f} GB", flush=True)
+        return Ended(
+            ending.status,
+            ending.exit_code,
+            ending.last_lines,
+            memory.peak_bytes,
+            submission_id=submission.submission_id,
+        )
 
     def _cluster(self) -> head.Head:
         if self.head is None:
@@ -156,25 +106,6 @@ class Quickstart:
             os.environ.update(self.head.environment())
             print(f"dashboard: {self.head.dashboard}   (it asks for a token: the text in {self.head.token_file})")
         return self.head
-
-    def _recipe(self, stage: Stage) -> Path:
-        if stage.recipe_of:
-            written: str = config.load(
-                submit.load_job(stage.recipe_of).recipe, self.recipes / f"{stage.recipe_of}.yaml"
-            ).recipe
-            return Path(written)
-        return self.recipes / f"{stage.name}.yaml"
-
-    def _record(self, stage: Stage, submission_id: str, ending: Ending, seconds: float, memory: int) -> None:
-        self._records[stage.name] = {
-            "stage": stage.name,
-            "seconds": round(seconds, 1),
-            "peak_memory_bytes": memory,
-            "submission_id": submission_id,
-            "status": ending.status,
-        }
-        ordered = [self._records[each.name] for each in STAGES if each.name in self._records]
-        storage.write_json(storage.join(self.output, "stages.json"), ordered)
 
 
 def summary(output: str) -> list[str]:
@@ -204,18 +135,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1 if isinstance(error, FetchError) else 2
     status = 0
     try:
-        quickstart.run()
+        quickstart.go()
     except KeyboardInterrupt:
         print("\nstopped; run it again to go on: finished stages are kept", flush=True)
         status = 130
-    except (StageFailed, SubmitError, RecipeError, RuntimeError) as error:
+    except (StageFailed, ChainStopped, SubmitError, RecipeError, RuntimeError) as error:
         print(f"jobs.quickstart: {error}", file=sys.stderr, flush=True)
         status = 2 if isinstance(error, RecipeError) else 1
     finally:
         quickstart.close()
     if status == 0:
         print("\n".join(summary(quickstart.output)))
-        print(f"quickstart: done in {_clock(time.monotonic() - started)}")
+        print(f"quickstart: done in {clock(time.monotonic() - started)}")
     if quickstart.head is not None:
         print("the cluster is still up; to use it, then to stop it:")
         print("  export " + " ".join(f"{key}={value}" for key, value in quickstart.head.environment().items()))
@@ -239,27 +170,6 @@ def _sources(given: str | None) -> None:
         print(f"sources: {documents:,} documents and rows in {storage.resolve(SOURCES)}", flush=True)
     elif not Path(storage.resolve(given)).is_dir():
         raise FileNotFoundError(f"{given}: no such directory of sources")
-
-
-def _output(recipes: Path) -> str:
-    """Where the stages write: the output that the first one's recipe names."""
-    job = submit.load_job(STAGES[0].job)
-    recipe: Recipe = config.load(job.recipe, recipes / f"{STAGES[0].name}.yaml")
-    return recipe.output
-
-
-def _read_records(output: str) -> dict[str, dict[str, Any]]:
-    location = storage.join(output, "stages.json")
-    records: list[dict[str, Any]] = storage.read_json(location) if storage.exists(location) else []
-    return {record["stage"]: record for record in records}
-
-
-def _failure(stage: Stage, ending: Ending, log: Path) -> str:
-    last = "\n".join(f"  {line}" for line in ending.last_lines[-3:])
-    return (
-        f"stage {stage.name} ended {ending.status} (exit code {ending.exit_code}); its last lines:\n{last}\n"
-        f"the whole log: {log}\nput right what it says and run it again: finished stages are kept"
-    )
 
 
 def _places(output: str) -> list[tuple[str, str]]:
@@ -298,11 +208,6 @@ def _reusable_head() -> head.Head | None:
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ from typing import Any
 
 from pydantic import Field
 
-from jobs.job import Job, Outcome, Plan, Recipe, main
+from jobs.dry_run import Plan
+from jobs.job import Job, Outcome, Recipe, main
 from jobs.reporting import collect, render
 from jobs.reporting.collect import cards
 from pipelines import storage
@@ -52,7 +53,7 @@ class Report(Job[ReportRecipe]):
         """The stages that are there to tell of."""
         there = self.inputs(recipe)
         work = [f"{name}: {'done' if name in there else 'not there, the page will say so'}" for name in STAGES]
-        return Plan([*work, f"write {storage.join(recipe.output, 'report.html')} and summary.json"], {})
+        return Plan([*work, f"write {storage.join(recipe.output, 'report.html')} and summary.json"])
 
     def run(self, recipe: ReportRecipe) -> Outcome:
         """Gather, draw, write."""

@@ -1,105 +1,61 @@
 """Submit a job to a Ray cluster through its dashboard's address, follow its log, and end as it ends.
 
     python -m jobs.submit NAME RECIPE [key=value ...] [--address http://HOST:8265] [--detach] [--force]
+        [--run-id ID | --resume] [--start-timeout SECONDS] [--driver-labels market=on-demand] [--cluster FILE]
+        [--dry-run] [--json]
 
-The checkout travels as the job's working directory (without `runs`, `.venv`, tests and caches). The exit status is
-the driver's own, 0 with `--detach`, 2 when the recipe or the arguments are wrong. Ctrl-C stops the job and waits.
+The checkout travels as the job's working directory (without `runs`, `.venv`, tests, caches, and without files that
+look like secrets, which are named). The attempts of one run are ID-1, ID-2, …: the same run id again goes on where the
+last attempt was cut short, as every job recognises what is done. The exit status is the driver's own, 0 with
+`--detach`, 1 when it did not start in time, 2 when the recipe or the arguments are wrong. Ctrl-C stops the job and
+waits, as a training writes a checkpoint first.
 """
 
 from __future__ import annotations
 
 import argparse
-import difflib
-import fnmatch
-import importlib
+import json
 import logging
 import os
+import re
 import secrets
 import shlex
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jobs import config
+from jobs import chain, config
+from jobs.chaining.stages import load as load_chain
+from jobs.clusters.demand import selectors
 from jobs.config import RecipeError
-from jobs.job import Job
+from jobs.dry_run import Market, MarketError, Plan, asked
+from jobs.job import InputError, Recipe
+from jobs.registry import load_job as load_job
+from jobs.submitting.access import SubmitError as SubmitError
+from jobs.submitting.access import cluster_token, first_line
+from jobs.submitting.access import connect as connect
+from jobs.submitting.access import is_local as is_local
+from jobs.submitting.following import START_TIMEOUT_SECONDS
+from jobs.submitting.following import Ending as Ending
+from jobs.submitting.following import Submission as Submission
+from jobs.submitting.following import follow as follow
+from jobs.submitting.following import stop as stop
+from jobs.submitting.package import EXCLUDES as EXCLUDES
+from jobs.submitting.package import PackageError, check_size, recipe_word, revision, secrets_among, sent
+from jobs.submitting.waiting import DriverAsk
 from pipelines import storage
 
 if TYPE_CHECKING:
-    from ray.job_submission import JobDetails, JobSubmissionClient
-
-EXCLUDES = (
-    "/runs/",
-    "/tests/",
-    "/.venv/",
-    "/.venv-extras/",
-    "/.git/",
-    "/build/",
-    "__pycache__/",
-    ".*_cache/",
-    ".hypothesis/",
-    "*.egg-info/",
-    "*.pyc",
-)
-"""What of the checkout a job does not get (.gitignore's syntax)."""
-
-# The dashboard refuses a larger upload, whatever the client allows.
-_MOST_UPLOAD_BYTES = 100 * 2**20
-_LOST_CONTACT_SECONDS = 120.0
-_PENDING_NOTICE_SECONDS = 30.0
-
-
-class SubmitError(Exception):
-    """A job could not be submitted or followed; the message says what to do."""
-
-
-@dataclass(frozen=True)
-class Submission:
-    """A submitted job: the name of its module, its id on the cluster, and what it runs."""
-
-    job: str
-    submission_id: str
-    entrypoint: str
-
-
-@dataclass(frozen=True)
-class Ending:
-    """How a job ended: Ray's final status, the driver's exit code, Ray's message, and the log's last lines."""
-
-    status: str
-    exit_code: int
-    message: str
-    last_lines: tuple[str, ...]
-
-
-def connect(address: str | None = None) -> JobSubmissionClient:
-    """A client of the cluster's job API, with the token that the environment names.
-
-    Args:
-        address: the dashboard's URL; else RAY_API_SERVER_ADDRESS.
-
-    Raises:
-        SubmitError: nothing answers there, or it refuses the token.
-    """
-    address = address or os.environ.get("RAY_API_SERVER_ADDRESS") or "http://127.0.0.1:8265"
-    token = _token()
-    os.environ.setdefault("RAY_AUTH_MODE", "token" if token else "disabled")
-    from ray.exceptions import RayError
     from ray.job_submission import JobSubmissionClient
 
-    try:
-        client = JobSubmissionClient(address, headers={"Authorization": f"Bearer {token}"} if token else None)
-        client.list_jobs()
-    except (RayError, RuntimeError, OSError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise SubmitError(
-            f"{address}: no Ray job API that lets us in ({first}); give --address or RAY_API_SERVER_ADDRESS, "
-            "and RAY_AUTH_MODE=token with RAY_AUTH_TOKEN_PATH where the cluster asks for a token"
-        ) from None
-    return client
+_token = cluster_token
+_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+class AlreadyThere(SubmitError):
+    """The cluster has a job of this id already, or the run's last attempt has not ended."""
 
 
 def submit(
@@ -110,6 +66,9 @@ def submit(
     flags: Sequence[str] = (),
     variables: Mapping[str, str] | None = None,
     label: str | None = None,
+    run_id: str | None = None,
+    driver: DriverAsk | None = None,
+    metadata: Mapping[str, str] | None = None,
 ) -> Submission:
     """Send `python -m jobs.NAME RECIPE ...` to the cluster.
 
@@ -120,204 +79,228 @@ def submit(
         overrides: `key=value` words.
         flags: as `--force`.
         variables: go into the environment of all the job's processes.
-        label: begins the submission id (default: the recipe's name).
+        label: begins a new run id (default: the recipe's name).
+        run_id: of an earlier run that this is another attempt of, or for a new one; None: a new one is made.
+        driver: where the driver runs; None: on the head.
+        metadata: more of it, beside `stage`, `recipe`, `run_id`, `attempt` and `revision`.
 
     Raises:
+        AlreadyThere: the last attempt of the run has not ended, or somebody else was faster.
         SubmitError: the checkout is too large to send, or a remote cluster would not see the recipe.
     """
-    checkout = storage.checkout()
+    checkout, driver = storage.checkout(), driver or DriverAsk()
     local = is_local(client)
-    word = _recipe_word(Path(recipe).resolve(), checkout, local)
-    _check_size(checkout)
+    files = sent(checkout)
+    withheld = secrets_among(files)
+    try:
+        word = recipe_word(Path(recipe).resolve(), checkout, local)
+        check_size(checkout, [path for path in files if path not in set(withheld)])
+    except PackageError as error:
+        raise SubmitError(str(error)) from None
+    names = tuple(str(path.relative_to(checkout)) for path in withheld)
+    run_id = run_id or f"{label or Path(recipe).stem}-{time.strftime('%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+    attempt = _next_attempt(client, run_id)
     environment = {"RAY_JOB_STOP_WAIT_TIME_S": "120", "PYTHONUNBUFFERED": "1", **(variables or {})}
     if local:
         environment[storage.HOME_VARIABLE] = os.environ.get(storage.HOME_VARIABLE, str(checkout))
     entrypoint = shlex.join(["python", "-m", f"jobs.{name}", word, *overrides, *flags])
+    told = {"stage": name, "recipe": word, "run_id": run_id, "attempt": str(attempt), **(metadata or {})}
+    if (commit := revision(checkout)) is not None:
+        told["revision"] = commit
     for chatty in ("ray", "ray._private.runtime_env", "ray.dashboard.modules.dashboard_sdk"):
         logging.getLogger(chatty).setLevel(logging.ERROR)
-    submission_id = f"{label or Path(recipe).stem}-{time.strftime('%m%d-%H%M%S')}-{secrets.token_hex(2)}"
-    client.submit_job(
-        entrypoint=entrypoint,
-        submission_id=submission_id,
-        runtime_env={"working_dir": str(checkout), "excludes": list(EXCLUDES), "env_vars": environment},
-        metadata={"stage": name, "recipe": word},
-    )
-    return Submission(name, submission_id, entrypoint)
+    submission_id = f"{run_id}-{attempt}"
+    excludes = [*EXCLUDES, *(f"/{_escaped(each)}" for each in names)]
+    where: dict[str, Any] = {"entrypoint_num_cpus": driver.cpus} if driver.cpus else {}
+    if driver.labels:
+        where["entrypoint_label_selector"] = dict(driver.labels)
+    try:
+        client.submit_job(
+            entrypoint=entrypoint,
+            submission_id=submission_id,
+            runtime_env={"working_dir": str(checkout), "excludes": excludes, "env_vars": environment},
+            metadata=told,
+            **where,
+        )
+    except RuntimeError as error:
+        # Ray has no type of its own for it: status code 500, and a sentence.
+        if "already exists" in str(error):
+            raise AlreadyThere(f"{submission_id}: the cluster has a job of this id; choose another --run-id") from None
+        raise SubmitError(f"{submission_id}: the cluster refused it: {first_line(error)}") from None
+    return Submission(name, submission_id, entrypoint, run_id, attempt, driver, names)
 
 
-def follow(
-    client: JobSubmissionClient, submission: Submission, emit: Callable[[str], None], interval_seconds: float = 0.5
-) -> Ending:
-    """Hand each line of the job's log to `emit` as it comes, until the job's state is final.
-
-    The state is polled: Ray's log stream may end before the job does.
+def last_run(client: JobSubmissionClient, name: str, recipe: str) -> str:
+    """The run id of the newest submission of a job with this recipe.
 
     Raises:
-        SubmitError: the cluster did not answer for two minutes.
-        KeyboardInterrupt: passed on; `stop` ends the job.
+        SubmitError: the cluster knows of none.
     """
-    taken, lines = 0, []
-    answered = noticed = time.monotonic()
-    while True:
-        try:
-            info = client.get_job_info(submission.submission_id)
-            log = client.get_job_logs(submission.submission_id)
-        except (RuntimeError, OSError) as error:
-            if time.monotonic() - answered > _LOST_CONTACT_SECONDS:
-                raise SubmitError(f"{submission.submission_id}: the cluster does not answer: {error}") from None
-            time.sleep(2)
-            continue
-        answered = time.monotonic()
-        ended = info.status.is_terminal()
-        end = len(log) if ended else log.rfind("\n") + 1
-        for line in log[taken:end].removesuffix("\n").split("\n") if end > taken else ():
-            lines.append(line.rpartition("\r")[2])
-            emit(lines[-1])
-        taken, lines = max(taken, end), lines[-20:]
-        if ended:
-            return _ending(info, lines)
-        if info.status.value == "PENDING" and answered - noticed > _PENDING_NOTICE_SECONDS:
-            noticed = answered
-            emit(f"(still pending: {info.message or 'the cluster has no room for the driver yet'})")
-        # The whole log comes each time, so a long one is asked for less often.
-        time.sleep(interval_seconds + len(log) / 2e6)
-
-
-def stop(client: JobSubmissionClient, submission: Submission, timeout_seconds: float = 130.0) -> None:
-    """Stop a job and wait until it has stopped (it may write a checkpoint first)."""
-    client.stop_job(submission.submission_id)
-    deadline = time.monotonic() + timeout_seconds
-    while time.monotonic() < deadline:
-        if client.get_job_info(submission.submission_id).status.is_terminal():
-            return
-        time.sleep(0.5)
-
-
-def is_local(client: JobSubmissionClient, timeout_seconds: float = 15.0) -> bool:
-    """Whether the cluster's head runs on this machine (not merely behind a tunnel to it)."""
-    import psutil
-
-    mine = {address.address for addresses in psutil.net_if_addrs().values() for address in addresses}
-    deadline = time.monotonic() + timeout_seconds
-    while True:
-        # A head that has just started knows no node yet, not even itself.
-        nodes = client._do_request("GET", "/api/v0/nodes").json().get("data", {}).get("result", {}).get("result", [])
-        heads = [node["node_ip"] for node in nodes if node.get("is_head_node")]
-        if heads or time.monotonic() > deadline:
-            return any(address in mine for address in heads)
-        time.sleep(0.3)
-
-
-def load_job(name: str) -> Job[Any]:
-    """The job of a module `jobs.NAME`. Raises SubmitError, with the nearest name, when there is none."""
-    known = [path.stem for path in (storage.checkout() / "jobs").glob("*.py") if "JOB = " in path.read_text()]
-    if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(known))}"
-        raise SubmitError(f"{name}: no such job; {hint}")
-    job: Job[Any] = importlib.import_module(f"jobs.{name}").JOB
-    return job
+    word = Path(recipe).resolve()
+    jobs = sorted(client.list_jobs(), key=lambda job: -(job.start_time or 0))
+    for job in jobs:
+        told = job.metadata or {}
+        if told.get("stage") == name and told.get("run_id") and (storage.checkout() / told.get("recipe", "")) == word:
+            return str(told["run_id"])
+    raise SubmitError(f"--resume: the cluster has no earlier run of {name} with {recipe}; leave it out for a new one")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run from the command line; returns the exit status."""
     options = _arguments(arguments)
     try:
-        job = load_job(options.job)
-        config.load(job.recipe, options.recipe, options.overrides)
+        market = Market.of(options)
+        driver = DriverAsk(options.driver_cpus, _labels(options.driver_labels))
+        lines, metadata = _checked(options, market)
+        if options.dry_run or market is not None:
+            print("\n".join(lines), flush=True)
+        if options.dry_run:
+            return 0
         client = connect(options.address)
+        run_id = last_run(client, options.job, options.recipe) if options.resume else options.run_id
         flags = ["--force"] if options.force else []
-        submission = submit(client, options.job, options.recipe, options.overrides, flags)
-    except (RecipeError, SubmitError) as error:
+        submission = submit(
+            client,
+            options.job,
+            options.recipe,
+            options.overrides,
+            flags,
+            run_id=run_id,
+            driver=driver,
+            metadata=metadata,
+        )
+    except (RecipeError, MarketError, SubmitError) as error:
         print(f"jobs.submit: {error}", file=sys.stderr)
         return 2
+    if submission.withheld:
+        print(f"not sent, as they look like secrets: {', '.join(submission.withheld)}")
     print(f"{submission.submission_id}: {submission.entrypoint}", flush=True)
     if options.detach:
         print(f"follow it with: ray job logs --follow {submission.submission_id}")
-        return 0
+        return _told(options, submission, "submitted", 0)
     try:
-        ending = follow(client, submission, lambda line: print(line, flush=True))
+        ending = follow(
+            client,
+            submission,
+            lambda line: print(line, flush=True),
+            start_timeout_seconds=options.start_timeout,
+        )
     except SubmitError as error:
         print(f"jobs.submit: {error}", file=sys.stderr)
-        return 1
+        return _told(options, submission, "failed", 1)
     except KeyboardInterrupt:
         print(f"stopping {submission.submission_id} (Ctrl-C again leaves it to itself)", flush=True)
         stop(client, submission)
-        return 130
+        return _told(options, submission, "stopped", 130)
     print(f"{submission.submission_id}: {ending.status}" + (f" ({ending.message})" if ending.exit_code else ""))
-    return ending.exit_code
+    if ending.exit_code:
+        print(f"to go on: the same command with --run-id {submission.run_id}", flush=True)
+    return _told(options, submission, ending.status.lower(), ending.exit_code)
+
+
+def _checked(options: argparse.Namespace, market: Market | None) -> tuple[list[str], dict[str, str]]:
+    """What the job would do and bring, as lines; and its own part of the metadata. Raises RecipeError."""
+    if options.job == "chain":
+        stages = load_chain(options.recipe, options.overrides)
+        if not options.dry_run and market is None:
+            return [], {}
+        return chain.lines(chain.plans(stages, market)), {}
+    job = load_job(options.job)
+    recipe = config.load(job.recipe, options.recipe, options.overrides)
+    metadata = {"run": recipe.name} if isinstance(recipe, Recipe) else {}
+    if not options.dry_run and market is None:
+        return [], metadata
+    try:
+        plan = job.plan(recipe)
+    except InputError as error:
+        # The cluster may see what is not here.
+        plan = Plan([f"as seen from here: {error}"], job.asks(recipe))
+    return [f"- {line}" for line in [*plan.work, *asked(plan, recipe.node_labels, market)]], metadata
+
+
+def _told(options: argparse.Namespace, submission: Submission, status: str, code: int) -> int:
+    """The last line of `--json`; gives the exit status back."""
+    if options.json:
+        about: dict[str, Any] = {
+            "job": submission.job,
+            "status": status,
+            "exit_code": code,
+            "run_id": submission.run_id,
+        }
+        print(
+            json.dumps({**about, "submission_id": submission.submission_id, "attempt": submission.attempt}), flush=True
+        )
+    return code
 
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m jobs.submit", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("job", metavar="NAME", help="the job: curate, tokenize, tune, pretrain, ...")
+    parser.add_argument("job", metavar="NAME", help="the job: curate, tokenize, tune, pretrain, chain, ...")
     parser.add_argument("recipe", help="its recipe (YAML)")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="dotted keys of the recipe")
     parser.add_argument("--address", help="the dashboard's URL (default: RAY_API_SERVER_ADDRESS)")
     parser.add_argument("--detach", action="store_true", help="do not wait for the end")
     parser.add_argument("--force", action="store_true", help="do it again even if it is done")
+    again = parser.add_mutually_exclusive_group()
+    again.add_argument("--run-id", metavar="ID", type=_run_id, help="another attempt of this run, or a new one's name")
+    again.add_argument("--resume", action="store_true", help="another attempt of the newest run of this job and recipe")
+    parser.add_argument(
+        "--start-timeout",
+        type=float,
+        default=START_TIMEOUT_SECONDS,
+        metavar="SECONDS",
+        help=f"stop it when it has not started by then (default {START_TIMEOUT_SECONDS:g})",
+    )
+    parser.add_argument(
+        "--driver-labels", metavar="KEY=VALUE,...", default="", help="run the driver on such a node, not on the head"
+    )
+    parser.add_argument("--driver-cpus", type=float, default=0.0, metavar="N", help="that the driver asks for")
+    parser.add_argument("--dry-run", action="store_true", help="print what it would do and bring; send nothing")
+    parser.add_argument("--json", action="store_true", help="the last line is one JSON object")
+    Market.add_arguments(parser)
     return parser.parse_intermixed_args(arguments)
 
 
-def _token() -> str | None:
-    """Ray's own order: RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH, ~/.ray/auth_token; none when the mode is not `token`."""
-    if os.environ.get("RAY_AUTH_MODE", "token") != "token":
-        return None
-    if "RAY_AUTH_TOKEN" in os.environ:
-        return os.environ["RAY_AUTH_TOKEN"].strip()
-    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", "~/.ray/auth_token")).expanduser()
-    return path.read_text().strip() if path.is_file() else None
+def _run_id(text: str) -> str:
+    if not _RUN_ID.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected letters, digits, dots, dashes and underscores")
+    return text
 
 
-def _recipe_word(recipe: Path, checkout: Path, local: bool) -> str:
-    """The recipe's path as the driver will see it."""
-    if local:
-        return str(recipe)
-    if recipe.is_relative_to(checkout):
-        relative = recipe.relative_to(checkout)
-        if relative.parts[0] not in ("runs", "tests") and not relative.parts[0].startswith("."):
-            return str(relative)
-    raise SubmitError(
-        f"{recipe}: a remote cluster gets {checkout} without runs/ and tests/; put the recipe into jobs/recipes/"
-    )
-
-
-def _check_size(checkout: Path) -> None:
-    sizes = {path: path.stat().st_size for path in _sent(checkout)}
-    total = sum(sizes.values())
-    if total > _MOST_UPLOAD_BYTES:
-        largest = sorted(sizes, key=lambda path: -sizes[path])[:5]
-        listing = ", ".join(f"{path.relative_to(checkout)} ({sizes[path] / 2**20:.0f} MiB)" for path in largest)
-        raise SubmitError(
-            f"{checkout}: {total / 2**20:.0f} MiB to send, and a cluster takes {_MOST_UPLOAD_BYTES / 2**20:.0f}; "
-            f"move large files to runs/; the largest: {listing}"
-        )
-
-
-def _sent(checkout: Path) -> list[Path]:
-    """About the files that Ray would send: the checkout's without `EXCLUDES`."""
-    top = {pattern.strip("/") for pattern in EXCLUDES if pattern.startswith("/")}
-    anywhere = [pattern.strip("/") for pattern in EXCLUDES if not pattern.startswith("/")]
-    found = []
-    for folder, folders, files in os.walk(checkout):
-        at_top = Path(folder) == checkout
-        folders[:] = [
-            name
-            for name in folders
-            if not (at_top and name in top) and not any(fnmatch.fnmatch(name, pattern) for pattern in anywhere)
-        ]
-        found += [
-            Path(folder, name)
-            for name in files
-            if not any(fnmatch.fnmatch(name, pattern) for pattern in anywhere) and not Path(folder, name).is_symlink()
-        ]
+def _labels(text: str) -> dict[str, str]:
+    """`key=value` words with commas between them."""
+    found = {}
+    for word in filter(None, text.split(",")):
+        key, equals, value = word.partition("=")
+        if not equals or not key or not value:
+            raise SubmitError(f"--driver-labels: {word!r}: expected key=value, as market=on-demand")
+        found[key.strip()] = value.strip()
+    try:
+        selectors(found)
+    except ValueError as error:
+        raise SubmitError(f"--driver-labels: {error}") from None
     return found
 
 
-def _ending(info: JobDetails, lines: Sequence[str]) -> Ending:
-    status = info.status.value
-    code = {"SUCCEEDED": 0, "STOPPED": 130}.get(status, info.driver_exit_code or 1)
-    return Ending(status, code, (info.message or "").strip().splitlines()[0] if info.message else "", tuple(lines))
+def _next_attempt(client: JobSubmissionClient, run_id: str) -> int:
+    """Raises AlreadyThere while an attempt of the run has not ended."""
+    attempts = {}
+    for job in client.list_jobs():
+        match = re.fullmatch(rf"{re.escape(run_id)}-(\d+)", job.submission_id or "")
+        if match is not None:
+            attempts[int(match[1])] = job.status
+    for attempt, status in attempts.items():
+        if not status.is_terminal():
+            raise AlreadyThere(
+                f"{run_id}-{attempt}: this attempt of the run is {status.value}; follow it with `ray job logs "
+                "--follow` or end it with `ray job stop` before another one begins"
+            )
+    return max(attempts, default=0) + 1
+
+
+def _escaped(path: str) -> str:
+    """A path as .gitignore's syntax takes it for itself alone."""
+    return re.sub(r"([\\*?\[\]!# ])", r"\\\1", path)
 
 
 if __name__ == "__main__":

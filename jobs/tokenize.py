@@ -10,7 +10,10 @@ from typing import Any
 from pydantic import Field, field_validator
 
 from jobs import config, job
-from jobs.job import InputError, Job, Outcome, Plan, Recipe, main
+from jobs.clusters.asks import Ask
+from jobs.dry_run import Plan
+from jobs.gauges import show, show_documents
+from jobs.job import InputError, Job, Outcome, Recipe, main
 from jobs.progress import Progress
 from pipelines import storage
 from pipelines.storage import Location
@@ -84,7 +87,7 @@ class Tokenize(Job[TokenizeRecipe]):
                 f"{recipe.validation_fraction + recipe.test_fraction:.1%} of the documents held out",
                 f"write {recipe.tokens}",
             ],
-            resources={"CPU": 1.0},
+            asks=[Ask({"CPU": 1.0}, most=max(1, len(missing)))],
         )
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
@@ -102,8 +105,13 @@ class Tokenize(Job[TokenizeRecipe]):
         from pipelines.tokens.on_ray import OnRay
 
         values = _corpus_manifest(recipe)
-        job.connect()
-        build(recipe.corpus, recipe.tokens, recipe.settings, OnRay(), _reporter(values["bytes"]))
+        job.connect(recipe.node_labels)
+
+        def counted(total: dict[str, int]) -> None:
+            show_documents(recipe.name, {"tokenize/encoded": (total["documents"], total["bytes"])})
+            show("groundwork_tokens", total["tokens"], run=recipe.name)
+
+        build(recipe.corpus, recipe.tokens, recipe.settings, OnRay(), _reporter(values["bytes"]), counted)
         store = TokenStore(recipe.tokens)
         figures = describe(store, recipe.compare)
         storage.write_json(storage.join(recipe.run_directory, "tokens.json"), figures)

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
 from jobs import config, job
+from jobs.clusters.asks import Ask
 from jobs.config import RecipeError
-from jobs.job import InputError, Job, Outcome, Plan, Recipe, main
+from jobs.dry_run import Plan
+from jobs.gauges import show_trials
+from jobs.job import InputError, Job, Outcome, Recipe, main
 from jobs.pretrain import PretrainRecipe
 from jobs.progress import Progress
 from models.network import expand
 from models.training.pretraining import PretrainingData
-from models.tuning import SearchSettings, best_of, search_on_ray, trial_settings
+from models.tuning import SearchSettings, Trial, best_of, search_on_ray, trial_settings
 from pipelines import storage
 from pipelines.storage import Location
 from pipelines.tokens import TokenStore
@@ -92,8 +97,13 @@ class Tune(Job[TuneRecipe]):
                 f"{search.planned_tokens:,} tokens in all, {flops:.2e} FLOPs",
                 f"write {recipe.recipe}",
             ],
-            resources={"CPU": float(search.concurrent or 1)},
+            asks=self.asks(recipe),
         )
+
+    def asks(self, recipe: TuneRecipe) -> list[Ask]:
+        """The trials at once; with `concurrent` 0 as many as there are CPUs when a rung begins."""
+        search = recipe.search
+        return [Ask({"CPU": 1.0}, search.concurrent or 1, None if search.concurrent else search.trials)]
 
     def run(self, recipe: TuneRecipe) -> Outcome:
         """Search on Ray Tune, write the recipe."""
@@ -104,7 +114,7 @@ class Tune(Job[TuneRecipe]):
                 f"{target.tokens}: {store.vocabulary_size:,} token ids do not fit search.proxy.vocabulary_size "
                 f"{search.proxy.vocabulary_size:,}"
             )
-        job.connect()
+        job.connect(recipe.node_labels)
         records = storage.join(recipe.run_directory, "ray")
         storage.remove(records)
         progress = Progress(recipe.name, search.planned_tokens, "tokens")
@@ -118,7 +128,10 @@ class Tune(Job[TuneRecipe]):
             recipe.name,
             recipe.seed,
             progress.update,
+            recipe.node_labels,
+            lambda trials: _tell(recipe, trials),
         )
+        _tell(recipe, trials)
         best = best_of(trials)
         rows = [
             {
@@ -167,6 +180,29 @@ class Tune(Job[TuneRecipe]):
                 f"weight decay {found.weight_decay:g}",
             ],
         )
+
+
+def _tell(recipe: TuneRecipe, trials: list[Trial]) -> None:
+    """The trials as they stand: into the file that `jobs.status` reads, and the gauges."""
+    finals = [trial.final for trial in trials if trial.rungs and not trial.diverged]
+    show_trials(recipe.name, (trial.state for trial in trials), min(finals, default=None))
+    rows = [
+        {
+            "trial": trial.number,
+            "state": trial.state,
+            "config": trial.config,
+            "tokens": trial.rungs[-1]["tokens"] if trial.rungs else 0,
+            "objective": trial.final if trial.rungs else None,
+        }
+        for trial in trials
+    ]
+    # Storage that refuses does not stop the search: this is written again with the next report.
+    with contextlib.suppress(OSError):
+        storage.write_json(storage.join(recipe.run_directory, SEARCH), {"trials": rows, "time": time.time()})
+
+
+SEARCH = "search.json"
+"""Of the run directory: the trials as they stand."""
 
 
 def _recipe_file(name: str) -> Path:

@@ -61,7 +61,7 @@ def curves(
 ) -> Html:
     """Lines over a common axis, each named at its end, with levels dashed across.
 
-    A curve's first tenth may leave the picture at the top, so that the rest can be told apart.
+    A curve's first tenth may lie outside the picture, so that the rest can be told apart.
     """
     shown = [each for each in series if each.points]
     xs = [x for each in shown for x, _ in each.points]
@@ -76,7 +76,7 @@ def curves(
         parts.append(tag("line", x1=_n(x.start), x2=_n(x.end), y1=_n(at), y2=_n(at), class_="level"))
         names.append((at, f"{level.name} {level.value:.2f}", "level"))
     for each in shown:
-        path = " ".join(f"{_n(x.at(px))},{_n(y.at(py))}" for px, py in each.points if py <= y.high)
+        path = " ".join(f"{_n(x.at(px))},{_n(y.at(py))}" for px, py in each.points if y.low <= py <= y.high)
         parts.append(tag("polyline", points=path, class_=f"line c{each.colour}"))
         last = each.points[-1]
         if each.marks:
@@ -90,7 +90,7 @@ def curves(
                     class_=f"dot c{each.colour}",
                 )
                 for px, py in each.points
-                if py <= y.high
+                if y.low <= py <= y.high
             ]
         names.append((y.at(last[1]), f"{each.name} {last[1]:.2f}", f"name c{each.colour}"))
     parts += _names(names, x.end + 8)

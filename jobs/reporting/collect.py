@@ -12,7 +12,8 @@ import time
 from importlib import metadata
 from typing import Any
 
-from jobs.reporting import audit_sections, headline, lineage, recovery_section
+from jobs.chaining.run import ENDED
+from jobs.reporting import audit_sections, headline, lineage, recovery_section, speed_section
 from pipelines import storage
 
 TRAINING = ("pretrain", "pretrain-masked", "finetune")
@@ -85,7 +86,7 @@ def collect(location: str, sources: str) -> dict[str, Any]:
         "yardsticks": _yardsticks(evaluation["evaluate"]),
         "generations": run.rows("jobs.generate", "jobs", "generate", "generations.jsonl"),
         "lineage": lineage.trace(location, sources),
-        "stages": run.json("jobs.quickstart", "stages.json"),
+        "stages": [each for each in run.json("jobs.quickstart", "stages.json") or () if each["status"] in ENDED],
         "environment": environment(),
     }
     summary["missing"] = run.missing
@@ -155,7 +156,8 @@ def _training(run: Run, name: str) -> dict[str, Any] | None:
     kept = {key: figures[key] for key in ("metrics", "seconds", "summary", "outputs")}
     by_source = validations[-1] if validations else {}
     told = recovery_section.collect(run.location, name)
-    return {**kept, "curve": curve, "validation_by_source": by_source, "timeline": told}
+    phases = speed_section.phases(rows or [])
+    return {**kept, "curve": curve, "validation_by_source": by_source, "timeline": told, "phases": phases}
 
 
 def _evaluation(run: Run, name: str) -> dict[str, Any] | None:

@@ -100,11 +100,12 @@ def _cost(summary: dict[str, Any]) -> tuple[str, str, str] | None:
     stages = summary["stages"]
     if not stages:
         return None
-    peak = max(stage["peak_memory_bytes"] for stage in stages)
+    peak = max(stage["peak_memory_bytes"] or 0 for stage in stages)
+    memory = f", at most {size(peak)} of memory" if peak else ""
     return (
         "took",
         clock(sum(stage["seconds"] for stage in stages)),
-        f"{len(stages)} stages, at most {size(peak)} of memory",
+        f"{len(stages)} stages{memory}",
     )
 
 

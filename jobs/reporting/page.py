@@ -15,6 +15,7 @@ from jobs.reporting import (
     model_sections,
     recovery_section,
     run_sections,
+    speed_section,
     token_sections,
 )
 from jobs.reporting.markup import Html, join, tag
@@ -36,6 +37,7 @@ SECTIONS: dict[str, tuple[str, Section, str]] = {
     "masked": ("Fill in the blank", model_sections.masked, "jobs.pretrain"),
     "finetuning": ("Finetuning: a translator", model_sections.finetuning, "jobs.finetune"),
     "recovery": ("Attempts and goodput", recovery_section.recovery, "the training jobs"),
+    "speed": ("Speed and checkpoints", speed_section.speed, "the training jobs"),
     "evaluation": ("Evaluation", model_sections.evaluation, "jobs.evaluate"),
     "generations": ("Generations", model_sections.generations, "jobs.generate"),
     "lineage": ("Lineage", run_sections.lineage, "the training jobs"),

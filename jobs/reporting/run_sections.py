@@ -73,7 +73,8 @@ def cost(summary: dict[str, Any]) -> Html | None:
         return None
     total = sum(stage["seconds"] for stage in stages)
     times = [(stage["stage"], stage["seconds"], clock(stage["seconds"])) for stage in stages]
-    memory = [(stage["stage"], stage["peak_memory_bytes"], size(stage["peak_memory_bytes"])) for stage in stages]
+    peaks = [(stage["stage"], stage["peak_memory_bytes"]) for stage in stages if stage["peak_memory_bytes"]]
+    memory = [(name, peak, size(peak)) for name, peak in peaks]
     failed = [stage["stage"] for stage in stages if stage["status"] != "SUCCEEDED"]
     return join(
         [
@@ -89,7 +90,9 @@ def cost(summary: dict[str, Any]) -> Html | None:
                     "figure",
                     bars(memory, colour=5, width=480),
                     tag("figcaption", "Peak memory of all processes of the cluster."),
-                ),
+                )
+                if memory
+                else None,
                 class_="two",
             ),
         ]

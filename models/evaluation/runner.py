@@ -91,7 +91,6 @@ def answer_all(
     planned = batches(requests, run.token_budget)
     rows = [{"batch": _packed(batch)} for batch in planned]
     dataset = ray.data.from_items(rows, override_num_blocks=min(len(rows), _MOST_BLOCKS))
-    dataset.set_name("evaluation")
     answered = dataset.map_batches(
         Answerer,
         fn_constructor_args=(model, masked_model, run.max_context),
@@ -102,6 +101,7 @@ def answer_all(
         num_cpus=1,
         num_gpus=run.gpus_per_actor or None,
     )
+    answered.set_name("evaluate")
     answers: list[Answer | None] = [None] * len(requests)
     done = 0
     arrived: Iterable[Any] = answered.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from models.training.checkpoint import MARKER, Checkpoints, stored_pieces
@@ -54,10 +55,12 @@ def export_checkpoint(checkpoint: str, settings: ModelSettings, **arguments: Any
     export_model(weights(checkpoint), settings, **arguments)
 
 
-def export_on_ray(checkpoint: str, settings: ModelSettings, **arguments: Any) -> None:
-    """The same in a Ray task of one CPU and memory enough; an initialised Ray is needed."""
+def export_on_ray(
+    checkpoint: str, settings: ModelSettings, labels: Mapping[str, str] | None = None, **arguments: Any
+) -> None:
+    """The same in a Ray task of one CPU and memory enough, on a node with these labels; Ray must be initialised."""
     import ray
 
     memory = int(_MEMORY_FACTOR * 4 * settings.parameters()) + 500_000_000
     task = ray.remote(num_cpus=1, memory=memory, max_retries=2)(export_checkpoint)
-    ray.get(task.options(name="export").remote(checkpoint, settings, **arguments))
+    ray.get(task.options(name="export", label_selector=dict(labels or {})).remote(checkpoint, settings, **arguments))

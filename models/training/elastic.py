@@ -162,6 +162,9 @@ class Trainer(TorchTrainer):
         super().__init__(*arguments, **named)
         self._run_directory, self._checkpoints_location = run_directory, checkpoints
 
+    def _register_sigint_handler(self, controller: Any) -> None:
+        """Ray's ends the run at once; `stops_with_checkpoint` does better."""
+
     def _initialize_and_run_controller(self, **arguments: Any) -> Any:
         scaling: Any = self.scaling_config
         if scaling.elasticity_enabled:

@@ -228,6 +228,7 @@ class StepRecord:
                 seconds[phase] = seconds.get(phase, 0.0) + took
                 self.totals[phase] = self.totals.get(phase, 0.0) + took
         figures: dict[str, Any] = {
+            "step_seconds": round(elapsed / len(self.steps), 5),
             "data_wait_share": round(seconds.get("data", 0.0) / elapsed, 5),
             "phase_seconds": {name: round(value, 4) for name, value in seconds.items()},
             "memory_bytes": memory_bytes(device),

@@ -12,11 +12,13 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 
+from models.training.gauges import StepGauges
 from models.training.spec import PROGRESS
+from models.training.stopping import asked_to_stop
 from models.training.storage import read_file, write_file
 from models.training.workers import Workers
 
@@ -127,10 +129,12 @@ class TrainReporter:
         self.workers = Workers(context.get_world_rank(), context.get_world_size(), get_device())
         self.rungs: Sequence[int] = ()
         self._progress, self._written, self._name = f"{run_directory}/{PROGRESS}", 0.0, name
+        self._directory, self._asked = run_directory, 0.0
+        self._told_to_stop: float | None = None
         self.last_told: dict[str, Any] = json.loads(read_file(self._progress) or b"{}") if self.workers.first else {}
         here = (ray.get_runtime_context().get_node_id(), os.getpid())
         self._state: dict[str, Any] = {"workers": self.workers.world, "processes": self.workers.everyone(here)}
-        self._gauges = Gauges(name) if self.workers.first else None
+        self._gauges = StepGauges(name) if self.workers.first else None
         if self.workers.first:
             self.phase("starting")
 
@@ -145,7 +149,7 @@ class TrainReporter:
         if not lines:
             return
         if self._gauges:
-            self._gauges.set(lines[-1])
+            self._gauges.set(lines)
         # Figures that a line lacks, or that are not finite in it, stay what they were.
         told = {key: value for key, value in lines[-1].items() if value is not None}
         new = {key: value for key, value in told.items() if key not in ("step", "skipped", "bad")}
@@ -181,13 +185,17 @@ class TrainReporter:
             self._register(location, {})
 
     def notice(self) -> float | None:
-        """What Ray marks all workers with when a node of theirs drains.
+        """What Ray marks all workers with when a node of theirs drains; and when the driver was told to stop.
 
         Ray's own question, `get_preemption_info`, is a barrier through an actor; the loop has one of its own.
         """
         from ray.train.v2._internal.execution.context import get_train_context
 
+        if time.monotonic() - self._asked >= _PROGRESS_SECONDS:
+            self._asked, self._told_to_stop = time.monotonic(), asked_to_stop(self._directory)
         info = get_train_context().preemption_context.preemption_info
+        if self._told_to_stop is not None:
+            return self._told_to_stop
         return None if info is None else float(info.deadline_ms or 0)
 
     def stuck(self, message: str) -> None:
@@ -235,44 +243,3 @@ class TuneReporter(AloneReporter):
         objective = values.get("validation_bits_per_byte", loss)
         tune.report({**values, "objective": self._diverged if diverged else objective, "diverged": diverged})
         return False
-
-
-class Gauges:
-    """`groundwork_training_*` in Ray's Prometheus metrics, tagged with the run.
-
-    `phase_seconds` has a tag more: the phase. It is what the newest group of steps spent there.
-    """
-
-    FIGURES: ClassVar = {
-        "loss": "nats a target, of the newest step",
-        "bits_per_byte": "of the newest step's targets",
-        "learning_rate": "of the newest step",
-        "gradient_norm": "of the newest step, before clipping",
-        "tokens": "seen by the run",
-        "tokens_per_second": "of all workers, without validation and checkpoints",
-        "mfu": "model FLOPs over the GPUs' dense bf16 peak",
-        "data_wait_share": "share of the time in which no batch was ready",
-        "skipped_steps": "steps left out so far",
-        "memory_bytes": "of rank 0: resident, or the most on its GPU",
-        "slowest_to_median": "a step's own time of the slowest rank over the median rank's",
-        "validation_loss": "nats a target of held-out text",
-        "validation_bits_per_byte": "of held-out text",
-    }
-
-    def __init__(self, name: str) -> None:
-        from ray.util.metrics import Gauge
-
-        self._gauges = {
-            figure: Gauge(f"groundwork_training_{figure}", text, tag_keys=("run",))
-            for figure, text in self.FIGURES.items()
-        }
-        self._phases = Gauge("groundwork_training_phase_seconds", "seconds by phase", tag_keys=("run", "phase"))
-        self._tags = {"run": name}
-
-    def set(self, line: dict[str, Any]) -> None:
-        """Show a metrics line."""
-        for figure, gauge in self._gauges.items():
-            if line.get(figure) is not None:
-                gauge.set(float(line[figure]), tags=self._tags)
-        for phase, seconds in line.get("phase_seconds", {}).items():
-            self._phases.set(float(seconds), tags={**self._tags, "phase": phase})

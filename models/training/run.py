@@ -8,7 +8,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,10 +18,12 @@ import numpy as np
 from models.training.checkpoint import MARKER, Checkpoints
 from models.training.conversion import weights
 from models.training.data import Dataset
+from models.training.gauges import RunGauges
 from models.training.journal import JOURNAL, read_journal
 from models.training.saving import nothing_left
 from models.training.settings import TrainingSettings
 from models.training.spec import CHECKPOINTS, FINAL_SUMMARY, PROGRESS, TrainingSpec
+from models.training.stopping import stops_with_checkpoint
 from models.training.storage import DamagedError, read_file, remove, write_file
 from models.training.workers import Workers
 
@@ -65,6 +67,7 @@ def fit(
     seed: int,
     progress: Callable[[int, int, str], None] | None = None,
     tokenizer_json: str | None = None,
+    labels: Mapping[str, str] | None = None,
 ) -> TrainingResult:
     """Train with Ray Train; call `jobs.job.connect()` first.
 
@@ -83,6 +86,7 @@ def fit(
         seed: of fresh weights.
         progress: called in the driver with (steps done, steps in all, a note) every few seconds.
         tokenizer_json: the content of the tokenizer's file; texts that the network writes need it.
+        labels: of the nodes its workers run on, as Ray's label selectors; none: any.
 
     Raises:
         RuntimeError: training failed more than `training.max_failures` times, with the worker's last error.
@@ -129,6 +133,7 @@ def fit(
         use_gpu=gpu,
         resources_per_worker={"GPU": 1} if gpu else {"CPU": training.threads},
         elastic_resize_monitor_interval_s=_ROOM_SECONDS,
+        label_selector=dict(labels) if labels else None,
     )
     trainer = Trainer(
         _worker,
@@ -149,7 +154,11 @@ def fit(
         ),
     )
     wanted = f"{training.fewest_workers} workers with {scaling.resources_per_worker} each"
-    with _watch(run_directory, progress, f"{name}: the cluster has no room yet for {wanted}"):
+    if labels:
+        wanted += f" on nodes with {dict(labels)}"
+    no_room = f"{name}: the cluster has no room yet for {wanted}"
+    gauges = RunGauges(run_directory, name)
+    with _watch(run_directory, gauges, progress, no_room), stops_with_checkpoint(run_directory, name):
         try:
             trainer.fit()
         except Exception as error:
@@ -173,6 +182,8 @@ _RUN = "run"
 """Of the file that holds the fingerprint of the run that a directory is of."""
 _ROOM_SECONDS = 5.0
 """So often an elastic run looks whether the cluster has room for more workers."""
+_SHOWN_SECONDS = 10.0
+"""So often the driver's gauges are set: as often as Ray hands them on."""
 _WAITING_SECONDS = 30.0
 """So long a run waits for its first workers before it says so."""
 _NOT_OF_THE_RUN = {
@@ -262,17 +273,17 @@ def _clear_others(run_directory: str, fingerprint: str, resume: bool) -> list[st
 
 
 @contextlib.contextmanager
-def _watch(run_directory: str, progress: Callable[[int, int, str], None] | None, no_room: str) -> Iterator[None]:
-    """Hand what the workers write about their progress to `progress` while the block runs.
+def _watch(
+    run_directory: str, gauges: RunGauges, progress: Callable[[int, int, str], None] | None, no_room: str
+) -> Iterator[None]:
+    """Hand what the workers write about their progress to `progress`, and to the gauges, while the block runs.
 
     Args:
         run_directory: of the run.
-        progress: see `fit`; None: nothing is told.
+        gauges: of the run.
+        progress: see `fit`; None: nobody is told.
         no_room: said again and again as long as no workers have started.
     """
-    if progress is None:
-        yield
-        return
     stop, seen = threading.Event(), -1
     location = f"{run_directory}/{PROGRESS}"
     began = told = time.time()
@@ -281,7 +292,7 @@ def _watch(run_directory: str, progress: Callable[[int, int, str], None] | None,
         nonlocal seen
         content = json.loads(read_file(location) or b"{}")
         steps = content.get("steps", -1)
-        if steps != seen and "loss" in content:
+        if progress is not None and steps != seen and "loss" in content:
             seen = steps
             note = f"loss {content['loss']:.3f}, {content['tokens_per_second']:,.0f} tokens/s"
             progress(steps, content["of"], note)
@@ -291,9 +302,12 @@ def _watch(run_directory: str, progress: Callable[[int, int, str], None] | None,
 
     def watch() -> None:
         nonlocal told
-        waits = True
+        waits, shown = progress is not None, 0.0
         while not stop.wait(1.0):
             look()
+            if time.monotonic() - shown >= _SHOWN_SECONDS:
+                shown = time.monotonic()
+                gauges.set()
             if waits and time.time() - told > _WAITING_SECONDS:
                 told = time.time()
                 waits = not started()
@@ -307,3 +321,5 @@ def _watch(run_directory: str, progress: Callable[[int, int, str], None] | None,
         look()
     finally:
         stop.set()
+        thread.join()
+        gauges.set()

@@ -147,6 +147,28 @@ def timeline(events: Sequence[Event]) -> Timeline:
     )
 
 
+def so_far(events: Sequence[Event], sign: float, now: float) -> Timeline:
+    """The timeline of a run that goes on, as it stands.
+
+    Steps since the newest checkpoint count as kept as long as their workers live.
+
+    Args:
+        events: of `read_journal`.
+        sign: when its workers told of themselves last (seconds since 1970).
+        now: seconds since 1970.
+    """
+    newest = next((event for event in reversed(events) if event["event"] in _TURNS), None)
+    if newest is None or newest["event"] in ("end", "failed"):
+        return timeline(events)
+    lives = newest["event"] in ("start", "resume") and sign > newest["time"]
+    more: list[Event] = [{"event": "end", "time": sign}] if lives else []
+    return timeline([*events, *more, {"event": "now", "time": max(now, sign)}])
+
+
+_TURNS = ("starting", "start", "resume", "failure", "resize", "end", "failed")
+"""Events that begin or end an attempt, or its training."""
+
+
 def _kept_until(attempt: Attempt, following: Attempt) -> float | None:
     """When the newest step was done that the following attempt did not do again."""
     until = attempt.checkpoints[-1][1] if following.began is None and attempt.checkpoints else following.step

@@ -6,7 +6,7 @@ import functools
 import logging
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,6 +36,8 @@ class Trial:
         final: the objective at its last rung.
         stopped_early: it was stopped before its whole budget.
         diverged: its loss was not finite, or larger than at the start.
+        state: `waiting`, `running` (on a rung), `compared` (came to a rung; there are more), `stopped` (the others were
+            better), `done`, or `diverged`.
     """
 
     number: int
@@ -44,6 +46,7 @@ class Trial:
     final: float = DIVERGED
     stopped_early: bool = False
     diverged: bool = False
+    state: str = "waiting"
 
 
 def trial_settings(
@@ -89,6 +92,8 @@ def search_on_ray(
     name: str,
     seed: int,
     progress: Callable[[int, str], None] | None = None,
+    labels: Mapping[str, str] | None = None,
+    told: Callable[[list[Trial]], None] | None = None,
 ) -> list[Trial]:
     """Try all points by successive halving; call `jobs.job.connect()` first.
 
@@ -104,6 +109,8 @@ def search_on_ray(
         name: of the search.
         seed: of the points and of the proxy's weights.
         progress: told (tokens trained in all trials, a note).
+        labels: of the nodes that trials run on, as Ray's label selectors; none: any.
+        told: the trials as they stand, whenever one began or reported.
 
     Returns:
         the trials in the order of the sequence.
@@ -119,9 +126,13 @@ def search_on_ray(
     data = (dataset_factory, validation_factory, token_bytes)
     alive = trials
     for rung in search.rungs:
-        run = functools.partial(_run_trial, rung=rung, search=search, base=base, data=data, name=name, seed=seed)
-        _round(run, alive, search, directory, f"{name}-{rung}", _collector(trials, progress))
-        alive = survivors(alive, search.reduction)
+        run: Any = functools.partial(_run_trial, rung=rung, search=search, base=base, data=data, name=name, seed=seed)
+        run.__name__ = f"trial-{rung}-tokens"  # what the dashboard calls its actors
+        _round(run, alive, search, directory, f"{name}-{rung}", _collector(trials, progress, told), labels)
+        left = survivors(alive, search.reduction)
+        for trial in alive:
+            trial.state = _state(trial, trial in left, rung == search.rungs[-1])
+        alive = left
     for trial in trials:
         trial.stopped_early = not trial.rungs or trial.rungs[-1]["tokens"] < search.tokens
     return trials
@@ -140,13 +151,16 @@ def _round(
     directory: str,
     name: str,
     collector: Any,
+    labels: Mapping[str, str] | None,
 ) -> None:
     """Bring all trials to the same rung."""
     import ray
     from ray import tune
 
     tuner = tune.Tuner(
-        tune.with_resources(run, {"CPU": 1}),
+        tune.with_resources(
+            run, tune.PlacementGroupFactory([{"CPU": 1}], bundle_label_selector=[dict(labels)] if labels else None)
+        ),
         param_space={"number": tune.grid_search([trial.number for trial in trials])},
         tune_config=tune.TuneConfig(
             metric="objective",
@@ -159,6 +173,14 @@ def _round(
     results = tuner.fit()
     if results.errors:
         raise RuntimeError(f"{name}: a trial failed: {results.errors[0]}") from results.errors[0]
+
+
+def _state(trial: Trial, stays: bool, last: bool) -> str:
+    if trial.diverged:
+        return "diverged"
+    if last:
+        return "done"
+    return "compared" if stays else "stopped"
 
 
 def best_of(trials: list[Trial]) -> Trial:
@@ -215,17 +237,29 @@ def _divergence_loss(model: ModelSettings) -> float:
     return _FIRST_LOSS_FACTOR * math.log(model.vocabulary_size)
 
 
-def _collector(kept: list[Trial], progress: Callable[[int, str], None] | None) -> Any:
+def _collector(
+    kept: list[Trial],
+    progress: Callable[[int, str], None] | None,
+    told: Callable[[list[Trial]], None] | None,
+) -> Any:
     from ray.tune import Callback
 
     class Collector(Callback):
         """Keeps each report and tells of the search's progress."""
+
+        def on_trial_start(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+            kept[trial.config["number"]].state = "running"
+            if told is not None:
+                told(kept)
 
         def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **info: Any) -> None:
             mine = kept[trial.config["number"]]
             names = ("tokens", "validation_bits_per_byte", "validation_loss", "loss", "objective")
             mine.rungs.append({key: float(result[key]) for key in names if key in result})
             mine.final, mine.diverged = float(result["objective"]), bool(result.get("diverged"))
+            mine.state = "diverged" if mine.diverged else "compared"
+            if told is not None:
+                told(kept)
             if progress is not None:
                 tried = [each for each in kept if each.rungs]
                 done = sum(int(rung["tokens"]) for each in tried for rung in each.rungs)

@@ -8,7 +8,8 @@ from typing import Any
 import pyarrow as pa
 
 from pipelines import storage
-from pipelines.curation import publishing, ranking, stages
+from pipelines.curation import counts, publishing, ranking, stages
+from pipelines.curation.counts import Counted
 from pipelines.curation.decontamination.stage import decontaminate
 from pipelines.curation.dedup.lines.stage import deduplicate_lines
 from pipelines.curation.dedup.stage import deduplicate
@@ -20,12 +21,23 @@ from pipelines.curation.settings import CurationSettings
 from pipelines.curation.workspace import Hashes, Workspace
 
 
-def curate(settings: CurationSettings, output: str, report: Report = lambda done, note: None) -> dict[str, Any]:
+def curate(
+    settings: CurationSettings,
+    output: str,
+    report: Report = lambda done, note: None,
+    counted: Counted = lambda counts: None,
+) -> dict[str, Any]:
     """Make `<output>/corpus` and `<output>/rejects`, doing only what is not done yet.
 
     Needs an initialised Ray. Returns `{"funnel": …, "manifest": …, "seconds": {pass: seconds}, "units": …,
     "contamination": …}`. What rules with a `keep_fraction` came to stands in the funnel, as `shares`, and what the
     comparison of all documents found, as `duplicates`, and that of their lines, as `lines`.
+
+    Args:
+        settings: sources, and what is kept of them.
+        output: path or URI.
+        report: see `Report`.
+        counted: see `Counted`.
 
     Raises:
         FileNotFoundError: a source or the language model is not there.
@@ -44,7 +56,7 @@ def curate(settings: CurationSettings, output: str, report: Report = lambda done
 
     started = time.monotonic()
     todo = [unit for unit in units if place.done("decide", unit.name, hashes.decide(unit)) is None]
-    process_units(hashes, place, todo, units, deciding)
+    process_units(hashes, place, todo, units, deciding, counted)
     seconds["units"] = time.monotonic() - started
 
     lists: dict[str, list[str]] = {unit.name: [] for unit in units}
@@ -92,6 +104,7 @@ def curate(settings: CurationSettings, output: str, report: Report = lambda done
     _remove_others(place, units)
     check(place, units, manifests)
     account = funnel(settings, units, manifests) | {"shares": shares}
+    counted(counts.of_funnel(account))
     account["duplicates"] = found.figures if found is not None else None
     account["lines"] = lines.figures if lines is not None else None
     check_taken(account, clean.figures if clean is not None else None)
@@ -102,9 +115,16 @@ def curate(settings: CurationSettings, output: str, report: Report = lambda done
     return result | {"contamination": clean.figures if clean is not None else None}
 
 
-def process_units(hashes: Hashes, place: Workspace, todo: list[Unit], units: list[Unit], report: Report) -> None:
+def process_units(
+    hashes: Hashes,
+    place: Workspace,
+    todo: list[Unit],
+    units: list[Unit],
+    report: Report,
+    counted: Counted = lambda counts: None,
+) -> None:
     """Extract, measure and decide the units that are not done, of all there are."""
-    over_units("curate-units", _Processor, {"hashes": hashes, "place": place}, todo, units, report)
+    over_units("curate-units", _Processor, {"hashes": hashes, "place": place}, todo, units, report, counted)
 
 
 def _resolve_shares(
@@ -151,16 +171,14 @@ class _Processor:
     def __init__(self, hashes: Hashes, place: Workspace) -> None:
         self._hashes, self._place = hashes, place
         self._gauge = Gauge(hashes.settings)
-        self._counter = _counter()
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         unit = Unit.from_json(batch["unit"][0].as_py())
         decided = stages.process(unit, self._hashes, self._gauge, self._place)
         extracted = _manifest(self._place, "extract", unit, self._hashes.extract(unit))
-        source = self._hashes.settings.sources[unit.source].name
-        self._counter.inc(decided["documents"], {"source": source, "outcome": "kept"})
-        self._counter.inc(extracted["in"] - decided["documents"], {"source": source, "outcome": "rejected"})
-        return pa.table({"unit": [unit.name], "bytes": [unit.bytes], "documents": [extracted["in"]]})
+        found = counts.of_unit(self._place, unit, extracted, decided)
+        told = {"unit": [unit.name], "bytes": [unit.bytes], "documents": [extracted["in"]]}
+        return pa.table({**told, "counts": [counts.written(found)]})
 
 
 def _publish(
@@ -175,25 +193,6 @@ def _publish(
     unit = Unit.from_json(batch["unit"][0].as_py())
     manifest = publishing.publish(unit, settings, place, lists[unit.name], wanted[unit.name], cuts[unit.name])
     return pa.table({"unit": [unit.name], "bytes": [unit.bytes], "documents": [manifest["documents"]]})
-
-
-class _Counted:
-    """A Ray counter that takes zero, which Ray's own refuses."""
-
-    def __init__(self, counter: Any) -> None:
-        self._counter = counter
-
-    def inc(self, value: int, tags: dict[str, str]) -> None:
-        if value > 0:
-            self._counter.inc(value, tags)
-
-
-def _counter() -> _Counted:
-    from ray.util.metrics import Counter
-
-    return _Counted(
-        Counter("groundwork_curation_documents", "Documents judged by curation.", tag_keys=("source", "outcome"))
-    )
 
 
 def _add(lists: dict[str, list[str]], found: dict[str, str]) -> None:

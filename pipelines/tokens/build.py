@@ -31,6 +31,10 @@ Progress = Callable[[float, str], None]
 """Told (bytes of text done, the phase: "training the tokenizer", "encoding", then "writing shards")."""
 
 
+Counted = Callable[[dict[str, int]], None]
+"""Told `documents`, `tokens` and `bytes` of the text that is encoded by now."""
+
+
 class TokensSettings(BaseModel, extra="forbid", frozen=True):
     """How a corpus becomes a token store."""
 
@@ -92,6 +96,7 @@ def build(
     settings: TokensSettings,
     executor: Executor | None = None,
     progress: Progress | None = None,
+    counted: Counted | None = None,
 ) -> dict[str, Any]:
     """Make the token store at `location` of a corpus; returns the store's manifest.
 
@@ -113,7 +118,7 @@ def build(
         storage.remove(storage.join(location, "manifest.json"))
         progress(0, "training the tokenizer")
         made = _make_tokenizer(values, planned, location, settings, executor)
-        units = _encode_all(planned, location, made["sha256"], settings, executor, progress)
+        units = _encode_all(planned, location, made["sha256"], settings, executor, progress, counted)
         files = _write_all(units, location, dtype_for(made["vocabulary_size"]), settings, executor, progress)
         manifest = _manifest(values, made, units, files, settings, key)
         _check(values, manifest)
@@ -252,12 +257,23 @@ def _encode_all(
     settings: TokensSettings,
     executor: Executor,
     progress: Progress,
+    counted: Counted | None,
 ) -> list[dict[str, Any]]:
     """The manifests of all units, in the corpus's order."""
     done, missing = _missing(planned, location, tokenizer_sha256, settings.held_out)
     sizes = {unit.ordinal: unit.bytes for unit in planned}
     finished_bytes = float(sum(sizes[ordinal] for ordinal in done))
     progress(finished_bytes, "encoding")
+    total = _zero()
+
+    def count(values: dict[str, Any]) -> None:
+        for group in values["groups"]:
+            _add(total, group)
+        if counted is not None:
+            counted(total)
+
+    for values in done.values():
+        count(values)
     task = functools.partial(
         _encode_task, location=location, tokenizer_sha256=tokenizer_sha256, held_out=settings.held_out
     )
@@ -267,6 +283,7 @@ def _encode_all(
         for text in table["manifest"].to_pylist():
             values = json.loads(text)
             done[values["unit"]] = values
+            count(values)
             finished_bytes += sizes[values["unit"]]
             progress(finished_bytes, "encoding")
     return [done[unit.ordinal] for unit in planned]

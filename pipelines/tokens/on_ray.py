@@ -26,7 +26,8 @@ class OnRay:
         import ray
 
         parts = self._dataset(name, function, tasks).to_arrow_refs()
-        task = ray.remote(num_cpus=1)(_joined).options(name=f"{name}-combine")
+        where = ray.data.DataContext.get_current().execution_options.label_selector or {}
+        task = ray.remote(num_cpus=1)(_joined).options(name=f"{name}-combine", label_selector=where)
         result: T = ray.get(task.remote(last, *parts))
         return result
 

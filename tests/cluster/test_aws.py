@@ -133,6 +133,7 @@ def test_the_head_is_what_the_file_asks_for(aws: Aws) -> None:
     assert head["tags"]["ray-node-type"] == "head"
     assert head["tags"]["ray-cluster-name"] == "groundwork"
     assert head["profile"].endswith("groundwork-head")
+    assert head["metadata"] == "required"
 
 
 def test_curation_brings_cpu_nodes_on_the_spot_market_and_lets_them_go(aws: Aws, curated: dict[str, float]) -> None:
@@ -152,7 +153,7 @@ def test_a_spot_notice_becomes_a_checkpoint_in_time_and_a_new_node(aws: Aws, cur
     before = len(aws.events("launched"))
     job = aws.cluster.submit(
         f"python -m jobs.pretrain {TINY}/pretrain.yaml node_labels.role=train training.device=cpu "
-        "training.tokens=3276800 training.checkpoint_every_steps=100000",
+        "training.tokens=3276800 training.checkpoint_every_steps=100000 mixture.max_epochs=200",
         GROUNDWORK_HOME=f"s3://{BUCKET}/home",
     )
 

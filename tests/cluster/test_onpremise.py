@@ -26,7 +26,7 @@ pytestmark = [
 SERVERS = {"head": "172.31.0.10", "w1": "172.31.0.11", "w2": "172.31.0.12", "w3": "172.31.0.13"}
 WORKERS = [name for name in SERVERS if name != "head"]
 TINY = "tests/cluster/tiny"
-TRAINING = "training.tokens=1638400 training.checkpoint_every_steps=100"
+TRAINING = "training.tokens=1638400 training.checkpoint_every_steps=100 mixture.max_epochs=100"
 CHAIN = {
     "curate": f"jobs.curate {TINY}/curate.yaml unit_bytes=150000",
     "tokenize": f"jobs.tokenize {TINY}/tokenize.yaml",

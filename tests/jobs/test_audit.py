@@ -50,7 +50,7 @@ def recipe(tmp_path: Path, model: str) -> Path:
 
 @pytest.fixture
 def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(audit, "connect", lambda: None)
+    monkeypatch.setattr(audit, "connect", lambda labels=None: None)
     monkeypatch.setattr(run, "on_ray", run.here)
 
 

@@ -4,7 +4,9 @@ from pathlib import Path
 import pytest
 
 from jobs import config
-from jobs.job import InputError, Job, Outcome, Plan, Recipe, finished, main, require
+from jobs.clusters.asks import Ask
+from jobs.dry_run import Plan
+from jobs.job import InputError, Job, Outcome, Recipe, finished, main, require
 from pipelines import storage
 from pipelines.storage import Location
 
@@ -27,7 +29,7 @@ class Count(Job[CountRecipe]):
         return {"text": require(recipe.text, "the test")}
 
     def plan(self, recipe: CountRecipe) -> Plan:
-        return Plan([f"count {recipe.text}"], {"CPU": 1})
+        return Plan([f"count {recipe.text}"], [Ask({"CPU": 1.0})])
 
     def run(self, recipe: CountRecipe) -> Outcome:
         self.runs += 1

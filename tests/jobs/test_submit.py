@@ -1,4 +1,5 @@
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,11 @@ import pytest
 
 from jobs import submit
 from jobs.submit import Submission, SubmitError
+from jobs.submitting import following, package
+from jobs.submitting.following import StartTimeout
+from jobs.submitting.package import PackageError
+from jobs.submitting.waiting import DriverAsk, why_pending
+from pipelines import storage
 
 
 class Status(str):
@@ -64,31 +70,169 @@ def test_the_exit_code_is_the_drivers(status: str, code: int | None, expected: i
 
 
 def test_a_moment_without_answer_is_borne_and_a_long_one_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(submit.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(following.time, "sleep", lambda seconds: None)
     assert followed([ConnectionError("gone"), ("SUCCEEDED", "x\n")])[0] == ["x"]
-    monkeypatch.setattr(submit, "_LOST_CONTACT_SECONDS", -1.0)
+    monkeypatch.setattr(following, "_LOST_CONTACT_SECONDS", -1.0)
     with pytest.raises(SubmitError, match="does not answer"):
         followed([ConnectionError("gone"), ("SUCCEEDED", "")])
 
 
 def test_a_remote_cluster_gets_only_recipes_that_travel(tmp_path: Path) -> None:
     recipe = tmp_path / "jobs" / "recipes" / "a.yaml"
-    assert submit._recipe_word(recipe, tmp_path, local=False) == "jobs/recipes/a.yaml"
-    assert submit._recipe_word(tmp_path / "runs" / "a.yaml", tmp_path, local=True) == f"{tmp_path}/runs/a.yaml"
+    assert package.recipe_word(recipe, tmp_path, local=False) == "jobs/recipes/a.yaml"
+    assert package.recipe_word(tmp_path / "runs" / "a.yaml", tmp_path, local=True) == f"{tmp_path}/runs/a.yaml"
     for place in (tmp_path / "runs" / "a.yaml", Path("/elsewhere/a.yaml")):
-        with pytest.raises(SubmitError, match="jobs/recipes"):
-            submit._recipe_word(place, tmp_path, local=False)
+        with pytest.raises(PackageError, match="jobs/recipes"):
+            package.recipe_word(place, tmp_path, local=False)
 
 
 def test_a_checkout_that_is_too_large_names_its_largest_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("jobs/a.py", "big.bin", "runs/huge.bin", "tests/x.py", "jobs/__pycache__/a.pyc", ".venv/lib.py"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"x" * 1000)
-    assert sorted(path.name for path in submit._sent(tmp_path)) == ["a.py", "big.bin"]
-    submit._check_size(tmp_path)
-    monkeypatch.setattr(submit, "_MOST_UPLOAD_BYTES", 1500)
-    with pytest.raises(SubmitError, match=r"big\.bin"):
-        submit._check_size(tmp_path)
+    files = package.sent(tmp_path)
+    assert sorted(path.name for path in files) == ["a.py", "big.bin"]
+    package.check_size(tmp_path, files)
+    monkeypatch.setattr(package, "MOST_BYTES", 1500)
+    with pytest.raises(PackageError, match=r"big\.bin"):
+        package.check_size(tmp_path, files)
+
+
+def test_what_looks_like_a_secret_is_found_by_name_or_by_its_first_line(tmp_path: Path) -> None:
+    header = "-----BEGIN OPENSSH PRIVATE KEY-----\n"
+    secret = {
+        "deploy.pem": "",
+        "id_ed25519": "",
+        ".env": "",
+        "sub/.env.local": "",
+        "sub/auth_token": "",
+        "notes": header,
+    }
+    harmless = {
+        "environment.py": "",
+        "id_map.py": "",
+        "keys.py": f"X = '{header.strip()}'",
+        "credentials.py": "",
+        "a": "",
+    }
+    for name, text in {**secret, **harmless}.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    found = package.secrets_among(package.sent(tmp_path))
+    assert {str(path.relative_to(tmp_path)) for path in found} == set(secret)
+
+
+def test_this_repository_sends_no_secret() -> None:
+    assert package.secrets_among(package.sent(storage.checkout())) == []
+
+
+class Fleet:
+    """Answers for the cluster's nodes and the autoscaler's state; counts what is told to stop."""
+
+    def __init__(self, nodes: list[dict[str, Any]], status: str = "", ends: bool = True) -> None:
+        self.nodes, self.status, self.ends, self.state = nodes, status, ends, "PENDING"
+        self.stopped: list[str] = []
+        self.submitted: list[str] = []
+
+    def _do_request(self, method: str, path: str) -> Any:
+        answers = {
+            "/api/v0/nodes?detail=1": {"data": {"result": {"result": self.nodes}}},
+            "/api/cluster_status?format=1": {"data": {"clusterStatus": self.status}},
+        }
+        return SimpleNamespace(json=lambda: answers[path])
+
+    def get_job_info(self, submission_id: str) -> Any:
+        return SimpleNamespace(status=Status(self.state), driver_exit_code=None, message="waits")
+
+    def get_job_logs(self, submission_id: str) -> str:
+        return ""
+
+    def stop_job(self, submission_id: str) -> None:
+        self.stopped.append(submission_id)
+
+    def submit_job(self, **values: Any) -> None:
+        self.submitted.append(values["entrypoint"])
+        if self.ends:
+            self.state = "FAILED"
+
+
+def node(cpus: float, **labels: str) -> dict[str, Any]:
+    return {"state": "ALIVE", "node_ip": "192.0.2.9", "resources_total": {"CPU": cpus}, "labels": labels}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "asked", "told"),
+    [
+        ([], DriverAsk(), "no node is alive"),
+        ([node(0)], DriverAsk(), "runs on the head, whose runtime environment is not set up yet"),
+        (
+            [node(0), node(4)],
+            DriverAsk(8),
+            r"no node has what the driver asks for \(8 CPU\); there are 192.0.2.9 with 0",
+        ),
+        ([node(4, market="spot")], DriverAsk(0, {"market": "!spot"}), "no node has .*the labels market=!spot"),
+        ([node(4, market="on-demand")], DriverAsk(2, {"market": "on-demand"}), "all that have it may be busy"),
+    ],
+)
+def test_why_a_job_waits(nodes: list[dict[str, Any]], asked: DriverAsk, told: str) -> None:
+    status = (
+        "Node status\n---\nActive:\n 1 head\nPending:\n cpu-spot, 2\nRecent failures:\n (no failures)\n\nResources\n"
+    )
+    why = why_pending(Fleet(nodes, status), "id", asked)  # type: ignore[arg-type]
+    assert re.search(told, why)
+    if nodes:
+        assert why.endswith("; active: 1 head; pending: cpu-spot, 2")
+
+
+@pytest.mark.parametrize(
+    ("ends", "told"), [(True, "PENDING for .* and stopped: no node"), (False, "has not done so yet")]
+)
+def test_a_job_that_does_not_start_is_ended_by_its_supervisor(
+    monkeypatch: pytest.MonkeyPatch, ends: bool, told: str
+) -> None:
+    monkeypatch.setattr(following, "_STARTING_SECONDS", 0.0)
+    monkeypatch.setattr(following, "_STOP_PENDING_SECONDS", 1.5)
+    fleet = Fleet([node(0)], ends=ends)
+    job = Submission("a", "id-1", "", asked=DriverAsk(8))
+    with pytest.raises(StartTimeout, match=told):
+        submit.follow(fleet, job, lambda line: None, 0.0, start_timeout_seconds=-1.0)  # type: ignore[arg-type]
+    assert fleet.stopped == ["id-1"]
+    assert len(fleet.submitted) == 1
+    assert "_ray_internal_job_actor_id-1" in fleet.submitted[0]
+
+
+def test_attempts_of_a_run_are_counted_and_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = [("r-1", "FAILED"), ("r-3", "STOPPED"), ("r-x-9", "RUNNING"), ("rr-7", "RUNNING"), (None, "RUNNING")]
+    client = SimpleNamespace(
+        list_jobs=lambda: [SimpleNamespace(submission_id=each, status=Status(status)) for each, status in jobs]
+    )
+    assert submit._next_attempt(client, "r") == 4  # type: ignore[arg-type]
+    assert submit._next_attempt(client, "new") == 1  # type: ignore[arg-type]
+    with pytest.raises(submit.AlreadyThere, match="rr-7: this attempt of the run is RUNNING"):
+        submit._next_attempt(client, "rr")  # type: ignore[arg-type]
+
+
+def test_the_dry_run_brings_nodes_and_prices_without_a_cluster(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "generate.yaml").write_text(
+        f"name: generate\noutput: {tmp_path}\nmodel: {tmp_path}\nprompts: [a]\n"
+        "run: {actors: 4, gpus_per_actor: 1}\nnode_labels: {market: spot}\n"
+    )
+    cluster = storage.checkout() / "cluster/aws.yaml"
+    words = ["generate", str(tmp_path / "generate.yaml"), "--dry-run", "--cluster", str(cluster)]
+    assert submit.main(words) == 0
+    out = capsys.readouterr().out
+    assert "- asks Ray for 4 CPU, 4 GPU at once" in out
+    assert "- brings 4 gpu-spot (g6.2xlarge, spot, $" in out
+
+
+@pytest.mark.parametrize(
+    "words", [["--driver-labels", "market"], ["--driver-labels", "market=(x"], ["--cluster", "none.yaml"]]
+)
+def test_wrong_words_are_status_2(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert submit.main(["report", str(tmp_path / "none.yaml"), *words]) == 2
+    assert capsys.readouterr().err.startswith("jobs.submit: ")
 
 
 def test_an_unknown_job_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:

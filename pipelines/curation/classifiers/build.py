@@ -56,7 +56,8 @@ def build(
     report(
         sum(piece.split.end - piece.split.begin for piece in found), f"training on {chosen.train.num_rows:,} documents"
     )
-    trainer: Any = ray.remote(num_cpus=settings.training.threads)(_fit)
+    where = ray.data.DataContext.get_current().execution_options.label_selector or {}
+    trainer: Any = ray.remote(num_cpus=settings.training.threads, label_selector=where)(_fit)
     try:
         fitted = ray.get(trainer.remote(chosen, settings, model, seed))
     except training.TrainingError as error:

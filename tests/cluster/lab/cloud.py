@@ -90,7 +90,6 @@ class Cloud:
         key = backend.key_pairs[instance.key_name].material_public
         self.network.add(instance.id, instance.private_ip, key.decode() if isinstance(key, bytes) else key)
         self.addresses[instance.id] = instance.private_ip
-        profile = instance.iam_instance_profile
         self.tell(
             "launched",
             instance.id,
@@ -98,10 +97,10 @@ class Cloud:
             type=instance.instance_type,
             image=instance.image_id,
             market=instance.lifecycle or "on-demand",
-            zone=instance.placement,
-            profile=str(getattr(profile, "arn", profile) or ""),
+            zone=instance.placement.zone,
+            profile=(instance.iam_instance_profile or {}).get("Arn", ""),
             groups=[group.id for group in instance.security_groups],
-            metadata=dict(instance.metadata_options or {}),
+            metadata=instance.metadata_options.http_tokens,
             tags={tag["key"]: tag["value"] for tag in instance.get_tags()},
         )
 

@@ -43,7 +43,11 @@ class Cluster:
 
     def __init__(self, network: Network, definition: str, variables: Mapping[str, str] | None = None) -> None:
         self.network, self.definition = network, definition
-        self.variables = {"RAY_AUTH_MODE": "token", "RAY_API_SERVER_ADDRESS": "http://127.0.0.1:8265"}
+        self.variables = {
+            "RAY_AUTH_MODE": "token",
+            "RAY_API_SERVER_ADDRESS": "http://127.0.0.1:8265",
+            "PYTHONUNBUFFERED": "1",
+        }
         self.variables |= dict(variables or {})
         self._tunnel: subprocess.Popen[bytes] | None = None
         self._jobs = 0

@@ -1,0 +1,1 @@
+"""What a cluster costs in time: submitting, starting, growing, shrinking. Run: python -m tests.benchmarks.cluster."""

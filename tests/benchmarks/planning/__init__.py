@@ -1,0 +1,1 @@
+"""The planner beside what is measured here, and beside what others published."""

@@ -1,0 +1,66 @@
+"""What a worker's machine can do, measured in each worker while the others do the same, by two clocks.
+
+`wall` is the clock on the wall. `processor` counts the seconds that the process computes, all of its threads: on a
+machine that does nothing else both agree but for waits; on one that others use, only this one tells what work takes.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable
+
+CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "processor": time.process_time}
+_SIDE, _COPIED, _EXCHANGED = 1024, 1 << 25, 1 << 23
+
+
+def rates() -> dict[str, dict[str, float]]:
+    """By clock: fp32 operations a second of the network's products, bytes a second of copies, of a ring's exchange."""
+    import torch
+    import torch.distributed as dist
+
+    from models.network.products import product
+
+    x, w = torch.randn(_SIDE, _SIDE), torch.randn(_SIDE, _SIDE)
+    source = torch.randn(_COPIED)
+    target = torch.empty_like(source)
+    sent = torch.randn(_EXCHANGED)
+    ring = (dist.get_world_size() - 1) / dist.get_world_size()
+    with torch.no_grad():
+        products = _seconds(lambda: product(x, w), 20)
+    copies = _seconds(lambda: target.copy_(source), 6)
+    exchanges = _seconds(lambda: dist.all_reduce(sent), 6)
+    return {
+        clock: {
+            "flops": 2.0 * _SIDE**3 / products[clock],
+            "memory_bandwidth": 2.0 * 4 * _COPIED / copies[clock],
+            "link": 2.0 * ring * 4 * _EXCHANGED / exchanges[clock],
+        }
+        for clock in CLOCKS
+    }
+
+
+def now() -> dict[str, float]:
+    """The time by each clock."""
+    return {name: clock() for name, clock in CLOCKS.items()}
+
+
+def _seconds(act: Callable[[], object], times: int) -> dict[str, float]:
+    """The fastest of so many, after two that do not count; all workers begin together."""
+    import torch.distributed as dist
+
+    act(), act()
+    dist.barrier()
+    marks = [now()]
+    for _ in range(times):
+        act()
+        marks.append(now())
+    return fastest(marks)
+
+
+def fastest(marks: list[dict[str, float]]) -> dict[str, float]:
+    """The shortest time between two marks, by clock."""
+    return {
+        clock: min(after[clock] - before[clock] for before, after in itertools.pairwise(marks))
+        for clock in CLOCKS
+    }
