@@ -136,7 +136,7 @@ class Chain:
     def _mark_waiting(self, begin: int) -> None:
         for record in self.records[begin:]:
             if record["status"] != SUCCEEDED:
-                record["status"] = WAITING
+                record |= {"status": WAITING, "started_at": None, "seconds": None, "exit_code": None}
         self._write()
 
     def _change(self, number: int, **values: Any) -> None:

@@ -75,9 +75,7 @@ def bring(asks: Sequence[Ask], labels: Mapping[str, str], cluster: Fleet, prices
     wanted = sum(ask.ceiling for ask in possible)
     fewest, _ = _launched(possible, labels, cluster, grown=False)
     most, left = _launched(possible, labels, cluster, grown=True)
-    notes = (
-        [f"{cluster.path} has room for {wanted - left:,} of {wanted:,} workers at once"] if left else []
-    )
+    notes = [f"{cluster.path} has room for {wanted - left:,} of {wanted:,} workers at once"] if left else []
     nodes = []
     for each in cluster.workers:
         if not most[each.name] and not fewest[each.name]:

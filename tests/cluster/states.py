@@ -19,4 +19,4 @@ def ask(head: Head, path: str) -> Any:
 def alive_nodes(head: Head) -> list[dict[str, Any]]:
     """The nodes that Ray counts as alive; none for a moment after the head's start."""
     filters = "filter_keys=state&filter_predicates=%3D&filter_values=ALIVE"
-    return ask(head, f"/api/v0/nodes?limit=1000&{filters}")["data"]["result"]["result"]
+    return ask(head, f"/api/v0/nodes?limit=1000&detail=1&{filters}")["data"]["result"]["result"]

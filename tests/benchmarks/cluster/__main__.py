@@ -15,7 +15,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import statistics
+import sys
 import tempfile
 import time
 from collections import defaultdict
@@ -108,6 +110,7 @@ def main() -> None:
     parser.add_argument("--parts", default="line,step,scale", help="some of line, step, scale")
     parser.add_argument("--json", action="store_true", help="the last line is one JSON object")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the cluster ends, too
     wanted = options.parts.split(",")
     measured: dict[str, list[Parts]] = defaultdict(list)
     with tempfile.TemporaryDirectory(prefix="gw-bench-") as temporary:

@@ -63,7 +63,7 @@ BROKEN = [
         "          - &ray\n            env: [{name: WANDB_API_KEY, value: abc}]\n",
         "",
     ),
-    ("unpinned-install", GCP, r"==2.202.0", "", "head_setup_commands[0]"),
+    ("unpinned-install", AZURE, r"(?<=azure-common)==1.1.28", "", "head_setup_commands[0]"),
     ("unpinned-install", JOB, r"env_vars:", "pip: [sacrebleu]\n    env_vars:", "spec.runtimeEnvYAML.pip"),
     ("other-version", AZURE, r"oauthlib==4.0.1", "numpy==1.26.4", "head_setup_commands[0]"),
     ("other-version", CLUSTER, r'rayVersion: "[^"]*"', 'rayVersion: "2.40.0"', "spec.rayVersion"),

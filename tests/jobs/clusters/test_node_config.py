@@ -1,6 +1,5 @@
 """node_config against the clouds' models of a machine."""
 
-import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -111,9 +110,6 @@ def test_without_the_document_it_is_said_and_not_passed_over(monkeypatch: pytest
     assert "pip install google-api-python-client" in finding.message
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("googleapiclient") is None, reason="google-api-python-client is not installed"
-)
 def test_the_shipped_file_against_google_s_own_document() -> None:
     from jobs.clusters.definition import read
 

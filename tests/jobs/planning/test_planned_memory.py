@@ -175,7 +175,11 @@ def test_what_is_offloaded_leaves_the_gpu_for_the_machine(model, workers):
         memory(Shape(model), settings(2, workers, offload=offload), workers, H100, 1)
         for offload in ("none", "optimizer")
     )
-    assert away.total < there.total
+    # A staging buffer of the largest parameter comes to the GPU; on many workers a small network gains nothing.
+    staging = (1 + H100.slack) * 2 * Shape(model).largest
+    assert away.total < there.total + staging
+    if workers <= 4:
+        assert away.total < there.total
     assert away.host >= optimizer_bytes(Shape(model), settings()) / workers
 
 
