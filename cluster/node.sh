@@ -10,7 +10,8 @@ as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
 
 # Scratch (~/scratch): what Ray spills goes to a local NVMe disk where the machine has one. AWS deep learning images
 # mount theirs themselves; other images leave the instance store raw, and empty after each start of the machine.
-disk=$(lsblk -dpno NAME,MODEL 2>/dev/null | awk '/Instance Storage/ {print $1; exit}')
+disk=$(lsblk -dpno NAME,MODEL 2>/dev/null |
+    awk '/Instance Storage|nvme_card[0-9]* *$|NVMe Direct Disk/ {print $1; exit}')  # EC2, Compute Engine, Azure
 if [ -d /opt/dlami/nvme ]; then
     target=/opt/dlami/nvme
 elif [ -n "$disk" ]; then

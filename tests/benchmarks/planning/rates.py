@@ -60,7 +60,4 @@ def _seconds(act: Callable[[], object], times: int) -> dict[str, float]:
 
 def fastest(marks: list[dict[str, float]]) -> dict[str, float]:
     """The shortest time between two marks, by clock."""
-    return {
-        clock: min(after[clock] - before[clock] for before, after in itertools.pairwise(marks))
-        for clock in CLOCKS
-    }
+    return {clock: min(after[clock] - before[clock] for before, after in itertools.pairwise(marks)) for clock in CLOCKS}
