@@ -11,7 +11,7 @@ from jobs.clusters.definition import Definition, below, dotted, read
 from jobs.clusters.lints import LINTS
 
 ROOM = Path(__file__).resolve().parents[3] / "cluster"
-SPOT_WATCH = "  - python ~/groundwork-node/spot_watch.py --daemon"
+SPOT_WATCH = "  - RAY_AUTH_MODE=token python ~/groundwork-node/spot_watch.py --daemon"
 SPOT_HOOK = "python /opt/groundwork/cluster/spot_watch.py"
 GCP, AZURE, AWS, LOCAL = "gcp.yaml", "azure.yaml", "aws.yaml", "onpremise.yaml"
 CLUSTER, JOB = "kuberay/raycluster.yaml", "kuberay/rayjob.yaml"
