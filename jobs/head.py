@@ -30,6 +30,8 @@ import yaml
 _LONGEST_TEMP_DIR = 40
 # Below what the kernel gives to somebody's connection (from 32768), above Ray's own workers (10002 to 19999).
 _OURS = range(20_000, 32_768)
+# Metrics by OpenTelemetry or not: of a head and its drivers alike, else the drivers' gauges are lost without a word.
+_TELEMETRY = "0"
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class Head:
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN_PATH": self.token_file,
             "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_enable_open_telemetry": _TELEMETRY,
         }
 
 
@@ -227,7 +230,7 @@ def _environment(token_file: str) -> dict[str, str]:
         "RAY_AUTH_TOKEN_PATH": token_file,
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",
-        "RAY_enable_open_telemetry": environment.get("RAY_enable_open_telemetry", "0"),
+        "RAY_enable_open_telemetry": _TELEMETRY,
         "GROUNDWORK_HOME": os.environ.get("GROUNDWORK_HOME", os.getcwd()),
         "HF_HUB_OFFLINE": "1",
         "TOKENIZERS_PARALLELISM": "false",

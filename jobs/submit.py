@@ -34,8 +34,8 @@ from jobs.dry_run import Market, MarketError, Plan, asked
 from jobs.job import InputError, Recipe
 from jobs.registry import load_job as load_job
 from jobs.submitting.access import SubmitError as SubmitError
-from jobs.submitting.access import cluster_token, first_line
 from jobs.submitting.access import connect as connect
+from jobs.submitting.access import first_line
 from jobs.submitting.access import is_local as is_local
 from jobs.submitting.following import START_TIMEOUT_SECONDS
 from jobs.submitting.following import Ending as Ending
@@ -50,7 +50,6 @@ from pipelines import storage
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
 
-_token = cluster_token
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
@@ -103,6 +102,8 @@ def submit(
     environment = {"RAY_JOB_STOP_WAIT_TIME_S": "120", "PYTHONUNBUFFERED": "1", **(variables or {})}
     if local:
         environment[storage.HOME_VARIABLE] = os.environ.get(storage.HOME_VARIABLE, str(checkout))
+    elif "://" in (home := os.environ.get(storage.HOME_VARIABLE, "")) or os.path.isabs(home):
+        environment[storage.HOME_VARIABLE] = home
     entrypoint = shlex.join(["python", "-m", f"jobs.{name}", word, *overrides, *flags])
     told = {"stage": name, "recipe": word, "run_id": run_id, "attempt": str(attempt), **(metadata or {})}
     if (commit := revision(checkout)) is not None:

@@ -27,6 +27,7 @@ def connect(address: str | None = None) -> JobSubmissionClient:
     address = address or os.environ.get("RAY_API_SERVER_ADDRESS") or "http://127.0.0.1:8265"
     token = cluster_token()
     os.environ.setdefault("RAY_AUTH_MODE", "token" if token else "disabled")
+    os.environ["RAY_API_SERVER_ADDRESS"] = address  # Ray's client would take it over the address that it is given
     from ray.exceptions import RayError
     from ray.job_submission import JobSubmissionClient
 

@@ -26,6 +26,7 @@ from models.training.spec import CHECKPOINTS, FINAL_SUMMARY, PROGRESS, TrainingS
 from models.training.stopping import stops_with_checkpoint
 from models.training.storage import DamagedError, read_file, remove, write_file
 from models.training.workers import Workers
+from pipelines.tokens.reach import within_reach
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -91,7 +92,6 @@ def fit(
     Raises:
         RuntimeError: training failed more than `training.max_failures` times, with the worker's last error.
     """
-    import ray
     from ray.train.v2.api.config import CheckpointConfig, FailureConfig, LoggingConfig, RunConfig, ScalingConfig
 
     from models.training.elastic import Trainer
@@ -126,7 +126,7 @@ def fit(
     os.environ.setdefault("RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S", "1")
     # `jobs.status` shows runs and their workers.
     os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "1")
-    gpu = training.device == "gpu" or (training.device == "auto" and ray.cluster_resources().get("GPU", 0) > 0)
+    gpu = training.device == "gpu" or (training.device == "auto" and within_reach("GPU") > 0)
     elastic = (training.fewest_workers, training.most_workers)
     scaling = ScalingConfig(
         num_workers=elastic if training.elastic else training.most_workers,

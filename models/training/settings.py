@@ -131,7 +131,9 @@ class TrainingSettings(BaseModel, extra="forbid", frozen=True):
         description="Ray Train workers, one process each; [fewest, most]: as many as the cluster has room for, also "
         "when that changes",
     )
-    device: Literal["auto", "cpu", "gpu"] = Field(default="auto", description="auto: GPUs when the cluster has them")
+    device: Literal["auto", "cpu", "gpu"] = Field(
+        default="auto", description="auto: GPUs when the cluster has them or can bring them"
+    )
     threads: int = Field(default=1, ge=1, description="CPU threads of a CPU worker, and the CPUs it asks for")
     max_failures: int = Field(default=3, ge=-1, description="worker failures after which the run gives up; -1: never")
     max_preemptions: int = Field(

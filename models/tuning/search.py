@@ -18,6 +18,7 @@ from models.training.settings import TrainingSettings
 from models.training.spec import TrainingSpec
 from models.tuning.sampler import configurations
 from models.tuning.settings import SearchSettings
+from pipelines.tokens.reach import within_reach
 
 DIVERGED = 1e4
 """What a diverged trial reports: larger than any loss, yet a number that the scheduler can compare."""
@@ -154,7 +155,6 @@ def _round(
     labels: Mapping[str, str] | None,
 ) -> None:
     """Bring all trials to the same rung."""
-    import ray
     from ray import tune
 
     tuner = tune.Tuner(
@@ -165,7 +165,7 @@ def _round(
         tune_config=tune.TuneConfig(
             metric="objective",
             mode="min",
-            max_concurrent_trials=search.concurrent or max(1, int(ray.cluster_resources().get("CPU", 1))),
+            max_concurrent_trials=search.concurrent or max(1, min(len(trials), int(within_reach("CPU")))),
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(name=name, storage_path=directory, verbose=0, callbacks=[collector]),

@@ -51,7 +51,7 @@ class SearchSettings(BaseModel, extra="forbid", frozen=True):
     reduction: int = Field(default=3, ge=2, description="each rung is so many times the one before; 1 in so many go on")
     proxy: ModelSettings = Field(description="the network that is tried; `preset: NAME` starts from a named one")
     validation_sequences: int = Field(default=64, ge=1, description="held-out sequences each rung is measured on")
-    concurrent: int = Field(default=0, ge=0, description="trials at once, one CPU each; 0: as many as there are CPUs")
+    concurrent: int = Field(default=0, ge=0, description="trials at once, one CPU each; 0: as many as CPUs")
     width_exponent: float | None = Field(
         default=None,
         ge=0,
