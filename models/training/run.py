@@ -287,6 +287,8 @@ def _watch(
     stop, seen = threading.Event(), -1
     location = f"{run_directory}/{PROGRESS}"
     began = told = time.time()
+    # An object store may give parts of two versions of what is written meanwhile: the next look finds it whole.
+    unsettled = contextlib.suppress(ValueError, OSError)
 
     def look() -> None:
         nonlocal seen
@@ -304,21 +306,23 @@ def _watch(
         nonlocal told
         waits, shown = progress is not None, 0.0
         while not stop.wait(1.0):
-            look()
             if time.monotonic() - shown >= _SHOWN_SECONDS:
                 shown = time.monotonic()
                 gauges.set()
-            if waits and time.time() - told > _WAITING_SECONDS:
-                told = time.time()
-                waits = not started()
-                if waits:
-                    print(no_room, flush=True)
+            with unsettled:
+                look()
+                if waits and time.time() - told > _WAITING_SECONDS:
+                    told = time.time()
+                    waits = not started()
+                    if waits:
+                        print(no_room, flush=True)
 
     thread = threading.Thread(target=watch, name="training-progress", daemon=True)
     thread.start()
     try:
         yield
-        look()
+        with unsettled:
+            look()
     finally:
         stop.set()
         thread.join()
