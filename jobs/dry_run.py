@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from jobs.clusters import demand, fleet, prices
@@ -69,6 +69,7 @@ class MarketError(Exception):
 
 def asked(plan: Plan, labels: Mapping[str, str], market: Market | None) -> list[str]:
     """Lines that say what a plan asks for; with a cluster file also the nodes that it brings, and the money."""
+    plan = _there(plan, market)
     found = [f"asks Ray for {in_words(plan.resources)} at once"]
     if any(ask.ceiling > 1 for ask in plan.asks):
         found[0] += f" ({'; '.join(map(str, plan.asks))})"
@@ -82,6 +83,7 @@ def asked(plan: Plan, labels: Mapping[str, str], market: Market | None) -> list[
 
 def figures(plan: Plan, labels: Mapping[str, str], market: Market | None) -> dict[str, Any]:
     """The same as plain values."""
+    plan = _there(plan, market)
     found: dict[str, Any] = {"resources": plan.resources}
     if plan.seconds is not None:
         found["seconds"] = round(plan.seconds, 1)
@@ -89,3 +91,9 @@ def figures(plan: Plan, labels: Mapping[str, str], market: Market | None) -> dic
         brought = demand.bring(plan.asks, labels, market.cluster, market.prices)
         found |= demand.record(brought, plan.seconds)
     return found
+
+
+def _there(plan: Plan, market: Market | None) -> Plan:
+    """The plan on that cluster: workers that take GPUs where there are any do so."""
+    gpus = market is not None and any(node.resources.get("GPU", 0) for node in market.cluster.workers)
+    return replace(plan, asks=[ask.where(gpus) for ask in plan.asks])

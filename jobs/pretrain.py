@@ -250,7 +250,8 @@ class Pretrain(Job[PretrainRecipe]):
 def workers(training: TrainingSettings) -> Ask:
     """The workers of a training, as Ray Train asks for room: one placement group, packed."""
     bundle = {"GPU": 1.0} if training.device == "gpu" else {"CPU": float(training.threads)}
-    return Ask(bundle, training.fewest_workers, training.most_workers, gang=True)
+    instead = 1.0 if training.device == "auto" else 0.0
+    return Ask(bundle, training.fewest_workers, training.most_workers, gang=True, gpu_instead=instead)
 
 
 def checked_store(recipe: PretrainRecipe) -> TokenStore:

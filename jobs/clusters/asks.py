@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -15,12 +15,18 @@ class Ask:
         count: that are asked for at once.
         most: that it grows to where there is room; None: it does not grow.
         gang: all `count` are one placement group, packed onto as few nodes as hold them: all start, or none.
+        gpu_instead: GPUs that each takes in the bundle's place where the cluster has any; 0: it stays with the bundle.
     """
 
     bundle: dict[str, float]
     count: int = 1
     most: int | None = None
     gang: bool = False
+    gpu_instead: float = 0.0
+
+    def where(self, gpus: bool) -> Ask:
+        """The ask on a cluster that has GPUs, or brings some, or on one that does not."""
+        return replace(self, bundle={"GPU": self.gpu_instead}, gpu_instead=0.0) if gpus and self.gpu_instead else self
 
     @property
     def ceiling(self) -> int:

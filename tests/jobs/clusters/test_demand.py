@@ -13,6 +13,7 @@ from jobs.clusters.asks import Ask
 from jobs.clusters.demand import bring
 from jobs.clusters.fleet import Fleet, NodeType
 from jobs.clusters.prices import Instance, Prices
+from jobs.dry_run import Market, Plan, figures
 from pipelines import storage
 
 TABLE = Prices(
@@ -153,3 +154,12 @@ def test_a_pretraining_on_our_aws_file_is_two_machines_of_eight_on_demand() -> N
     (nodes,) = brought.nodes
     assert (nodes.fewest, nodes.type.instance, nodes.type.spot) == (2, "p5.48xlarge", False)
     assert brought.per_hour() == pytest.approx(2 * table.instances["p5.48xlarge"].on_demand_per_hour)
+
+
+def test_a_training_that_may_take_gpus_takes_them_where_the_file_has_some() -> None:
+    plan = Plan([], [Ask({"CPU": 1.0}, 8, gang=True, gpu_instead=1.0)])
+    table = prices.load()
+    aws = Market(fleet.load(storage.checkout() / "cluster/aws.yaml", table), table)
+    assert figures(plan, {}, aws)["resources"] == {"GPU": 8.0}
+    laptop = Market(fleet.load(storage.checkout() / "cluster/laptop.yaml", table), table)
+    assert figures(plan, {}, laptop)["resources"] == figures(plan, {}, None)["resources"] == {"CPU": 8.0}
