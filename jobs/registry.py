@@ -11,9 +11,14 @@ from jobs.job import Job
 from pipelines import storage
 
 
+def known_jobs() -> list[str]:
+    """The names of modules that hold a job."""
+    return [path.stem for path in (storage.checkout() / "jobs").glob("*.py") if "\nJOB = " in path.read_text()]
+
+
 def load_job(name: str) -> Job[Any]:
     """The job of a module `jobs.NAME`. Raises RecipeError, with the nearest name, when there is none."""
-    known = [path.stem for path in (storage.checkout() / "jobs").glob("*.py") if "\nJOB = " in path.read_text()]
+    known = known_jobs()
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(known))}"

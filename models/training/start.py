@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from models.network import ModelSettings
-from models.training.conversion import checkpoint_in, weights
 from models.training.storage import read_file
 
 if TYPE_CHECKING:
@@ -48,6 +47,8 @@ class Start:
             from models.network.pretrained import import_settings
 
             return Start("directory", location, import_settings(location), f"{location}/tokenizer.json")
+        from models.training.conversion import checkpoint_in
+
         checkpoint = checkpoint_in(location)
         if checkpoint is None:
             raise FileNotFoundError(
@@ -65,6 +66,7 @@ class Start:
         """
         if self.kind == "checkpoint":
             from models.network.shards import check, parameter_shapes
+            from models.training.conversion import weights
 
             found = weights(self.location)
             if settings.tied_embeddings:
