@@ -158,7 +158,7 @@ def test_a_spot_notice_becomes_a_checkpoint_in_time_and_a_new_node(aws: Aws, cur
     before = len(aws.events("launched"))
     job = aws.cluster.submit(
         f"python -m jobs.pretrain {TINY}/pretrain.yaml node_labels.role=train training.device=cpu "
-        "training.tokens=3276800 training.checkpoint_every_steps=100000 mixture.max_epochs=200",
+        "training.tokens=1638400 training.checkpoint_every_steps=100000 mixture.max_epochs=100",
         GROUNDWORK_HOME=f"s3://{BUCKET}/home",
     )
 
