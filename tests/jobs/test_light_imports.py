@@ -5,6 +5,8 @@ import sys
 
 from jobs.registry import known_jobs
 
+HEAVY = {"torch", "ray", "deepspeed", "transformers"}
+
 
 def test_no_job_s_module_imports_what_only_workers_need() -> None:
     program = "import importlib, sys\n"
