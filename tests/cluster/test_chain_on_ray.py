@@ -110,6 +110,7 @@ def undisturbed(recipes: Path) -> dict[str, torch.Tensor]:
     return weights(str(recipes / f"calm/checkpoints/step-{SECOND:08d}"))
 
 
+@pytest.mark.slow
 def test_stopped_in_a_training_it_saves_and_goes_on_to_the_same_bytes(
     client: JobSubmissionClient, recipes: Path
 ) -> None:

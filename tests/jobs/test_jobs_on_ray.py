@@ -86,7 +86,9 @@ def test_our_submission_follows_and_ends_with_the_drivers_code(
     broken = submit.submit(client, "report", str(recipe), ["nam=x"])
     ending = submit.follow(client, broken, lines.append)
     assert (ending.status, ending.exit_code) == ("FAILED", 2)
-    assert client.get_job_info(broken.submission_id).metadata == {"stage": "report", "recipe": str(recipe)}
+    told = client.get_job_info(broken.submission_id).metadata
+    assert told is not None
+    assert told.items() >= {"stage": "report", "recipe": str(recipe), "run_id": broken.run_id, "attempt": "1"}.items()
     found = status.state(client)
     assert {job["status"] for job in found["jobs"]} >= {"SUCCEEDED", "FAILED"}
     assert any("exit code 2" in line for line in status.lines(found))

@@ -119,7 +119,7 @@ def test_a_node_tells_the_truth_about_itself(local_ray: None, tmp_path: Path) ->
     (facts,) = inspection.survey(str(tmp_path))
     assert (facts.error, facts.storage, facts.head) == ("", "", True)
     raylets = [child for child in psutil.Process().children(recursive=True) if child.name() == "raylet"]
-    assert [raylet.rlimit(psutil.RLIMIT_NOFILE)[0] for raylet in raylets] == [facts.open_files]
+    assert {raylet.rlimit(psutil.RLIMIT_NOFILE)[0] for raylet in raylets} == {facts.open_files}
     assert facts.versions == {"python": platform.python_version(), **{n: version(n) for n in inspection.PACKAGES}}
     assert facts.shm_bytes == shutil.disk_usage("/dev/shm").total
     assert facts.cpus == 2
