@@ -6,6 +6,7 @@ what an undisturbed chain leaves. About nine minutes on two cores. Needs root (h
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -68,11 +69,16 @@ def cluster() -> Iterator[Cluster]:
         yield made
 
 
-def home(cluster: Cluster, name: str) -> tuple[Path, str]:
-    """A home on the shared directory, with sources: its place here, and where the nodes have it."""
-    place = cluster.network.shared / name
+@contextlib.contextmanager
+def home(cluster: Cluster, kept_as: str) -> Iterator[tuple[Path, str]]:
+    """A home on the shared directory, with sources: its place here, and where the nodes have it; then it is put aside.
+
+    Both chains see it under the same path: every document tells the file that it comes from.
+    """
+    place = cluster.network.shared / "home"
     texts.lay_out(place)
-    return place, f"{hosts.SHARED}/{name}"
+    yield place, f"{hosts.SHARED}/home"
+    place.rename(cluster.network.shared / kept_as)
 
 
 def fingerprints(output: Path) -> dict[str, str]:
@@ -104,30 +110,29 @@ def switch_off(cluster: Cluster, job: Submitted, process: str, output: Path, pat
 
 @pytest.fixture(scope="module")
 def undisturbed(cluster: Cluster) -> Path:
-    place, there = home(cluster, "undisturbed")
-    for command in CHAIN.values():
-        cluster.submit(f"python -m {command}", GROUNDWORK_HOME=there).succeed()
-    return place / "runs/quickstart"
+    with home(cluster, "undisturbed") as (_, there):
+        for command in CHAIN.values():
+            cluster.submit(f"python -m {command}", GROUNDWORK_HOME=there).succeed()
+    return cluster.network.shared / "undisturbed/runs/quickstart"
 
 
 @pytest.fixture(scope="module")
 def disturbed(cluster: Cluster) -> Path:
-    place, there = home(cluster, "disturbed")
-    output = place / "runs/quickstart"
     lost: list[str] = []
-
-    for stage, command in CHAIN.items():
-        job = cluster.submit(f"python -m {command}", GROUNDWORK_HOME=there)
-        if stage == "curate":
-            lost.append(switch_off(cluster, job, "ray::", output, "**/extract*/**/*.json"))
-        if stage == "pretrain":
-            # The machine of before is back, empty, as after a repair: the autoscaler sets it up again.
-            cluster.network.add(lost[0], SERVERS[lost[0]])
-            lost.append(switch_off(cluster, job, "RayTrainWorker", output, "**/checkpoints/**/COMMITTED"))
-        job.succeed(400)
-        print(f"{stage}: done, lost so far: {lost}")
+    with home(cluster, "disturbed") as (place, there):
+        output = place / "runs/quickstart"
+        for stage, command in CHAIN.items():
+            job = cluster.submit(f"python -m {command}", GROUNDWORK_HOME=there)
+            if stage == "curate":
+                lost.append(switch_off(cluster, job, "ray::", output, "**/extract*/**/*.json"))
+            if stage == "pretrain":
+                # The machine of before is back, empty, as after a repair: the autoscaler sets it up again.
+                cluster.network.add(lost[0], SERVERS[lost[0]])
+                lost.append(switch_off(cluster, job, "RayTrainWorker", output, "**/checkpoints/**/COMMITTED"))
+            job.succeed(400)
+            print(f"{stage}: done, lost so far: {lost}")
     assert len(lost) == 2
-    return output
+    return cluster.network.shared / "disturbed/runs/quickstart"
 
 
 def test_the_chain_leaves_the_same_though_two_machines_were_lost(undisturbed: Path, disturbed: Path) -> None:
