@@ -305,7 +305,7 @@ def test_gauges_say_what_the_run_wrote_down(observed: Observed, home: Path) -> N
     assert told["documents", '!~"sources|corpus"'][-1] == sum(stage["documents"] for stage in funnel["stages"])
     assert told["document_bytes", '="corpus"'][-1] == funnel["bytes_kept"]
     # It was told as it came, not at the end alone.
-    assert len(set(told["documents", '="sources"'])) > 2
+    assert len(set(told["documents", '="sources"'])) > 1
     tokens = json.loads((jobs / "tokenize/tokens.json").read_text())["splits"]
     written = sum(split["tokens"] for split in tokens.values())
     assert observed.series('max(ray_groundwork_tokens{run="tokenize"})')[0][-1] == written
