@@ -1,7 +1,7 @@
 """`ray up cluster/aws.yaml` against an EC2 API on this machine, whose instances are hosts of their own (lab/cloud.py).
 
 Jobs bring CPU and GPU nodes, which go again; a spot notice in the middle of a training becomes a checkpoint in time and
-a new node. About eight minutes on two cores. Needs root (lab/hosts.py says what else).
+a new node. About eleven minutes on two cores. Needs root (lab/hosts.py says what else).
 """
 
 from __future__ import annotations

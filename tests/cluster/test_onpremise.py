@@ -1,7 +1,7 @@
 """`ray up cluster/onpremise.yaml` on four hosts; the quickstart's chain by `ray job submit` from a fifth without Ray.
 
 One worker is switched off while the corpus is curated, another while the model is trained: what comes out is equal to
-what an undisturbed chain leaves. About nine minutes on two cores. Needs root (hosts.py says what else).
+what an undisturbed chain leaves. About twenty minutes on two cores. Needs root (hosts.py says what else).
 """
 
 from __future__ import annotations

@@ -243,7 +243,7 @@ def _wait(client: Any, job: str) -> str:
 
 
 def test_a_jobs_working_directory_holds_no_history_data_or_keys(head: Head, tmp_path: Path) -> None:
-    """As plain `ray job submit --working-dir .` does it, with the repository's own ignore files."""
+    """As plain `ray job submit --working-dir .` does it, with the repository's own .gitignore."""
     checkout = tmp_path / "checkout"
     wanted = ["jobs/__init__.py", "jobs/recipes/a.yaml", "cluster/aws.yaml", "models/key_value.py"]
     unwanted = [".git/config", "runs/corpus.parquet", "runs/.ray/token", ".venv/bin/python", ".env", ".env.local"]
@@ -252,12 +252,11 @@ def test_a_jobs_working_directory_holds_no_history_data_or_keys(head: Head, tmp_
     for name in [*wanted, *unwanted]:
         (checkout / name).parent.mkdir(parents=True, exist_ok=True)
         (checkout / name).write_text("x")
-    for name in (".gitignore", ".rayignore"):
-        (checkout / name).write_text((ROOT / name).read_text())
+    (checkout / ".gitignore").write_text((ROOT / ".gitignore").read_text())
     client = _client(head)
     job = client.submit_job(entrypoint="find . -type f", runtime_env={"working_dir": str(checkout)})
     listed = {line.removeprefix("./") for line in _wait(client, job).splitlines() if line.startswith("./")}
-    assert listed == {*wanted, ".gitignore", ".rayignore"}
+    assert listed == {*wanted, ".gitignore"}
 
 
 def test_secrets_of_whoever_submits_are_not_shown(head: Head, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
