@@ -16,6 +16,7 @@ from ray.train.v2._internal.execution.scaling_policy import (
     ScalingDecision,
 )
 from ray.train.v2.api.exceptions import ControllerError, PreemptionError, TrainingFailedError, WorkerGroupError
+from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from models.training.checkpoint import Checkpoints
 from models.training.journal import Journal, read_journal
@@ -134,6 +135,21 @@ class WritesJournal(ControllerCallback):
         self._journal.add(event, **values)
 
 
+class GivesUpRoom(ControllerCallback):
+    """What was asked for before Ray Train asks (`asking`) goes when it does: only one of them may bring machines.
+
+    Args:
+        asked: the placement group.
+    """
+
+    def __init__(self, asked: PlacementGroup) -> None:
+        self._asked = asked
+
+    def after_controller_start(self, train_run_context: Any) -> None:
+        """See Ray's."""
+        remove_placement_group(self._asked)
+
+
 def _told(error: TrainingFailedError, noticed: bool) -> dict[str, Any]:
     """What a journal line says of a failure."""
     kind = "worker"
@@ -155,12 +171,15 @@ class Trainer(TorchTrainer):
     Args:
         run_directory: of the run.
         checkpoints: the directory of its checkpoints.
+        asked: what `asking.asked_for` gave.
         arguments: Ray's.
     """
 
-    def __init__(self, *arguments: Any, run_directory: str, checkpoints: str, **named: Any) -> None:
+    def __init__(
+        self, *arguments: Any, run_directory: str, checkpoints: str, asked: PlacementGroup | None, **named: Any
+    ) -> None:
         super().__init__(*arguments, **named)
-        self._run_directory, self._checkpoints_location = run_directory, checkpoints
+        self._run_directory, self._checkpoints_location, self._asked = run_directory, checkpoints, asked
 
     def _register_sigint_handler(self, controller: Any) -> None:
         """Ray's ends the run at once; `stops_with_checkpoint` does better."""
@@ -172,5 +191,7 @@ class Trainer(TorchTrainer):
         failures: Any = self.run_config.failure_config
         arguments["failure_policy"] = CountsNotices(failures, self._run_directory)
         arguments["callbacks"] = [*arguments["callbacks"], WritesJournal(self._run_directory)]
+        if self._asked is not None:
+            arguments["callbacks"].append(GivesUpRoom(self._asked))
         # mypy reads the class that Ray's second version replaces.
         return super()._initialize_and_run_controller(**arguments)  # type: ignore[misc]

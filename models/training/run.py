@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from models.training.asking import asked_for
 from models.training.checkpoint import MARKER, Checkpoints
 from models.training.conversion import weights
 from models.training.data import Dataset
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from models.network import ModelSettings
+    from models.training.elastic import Trainer
 
 
 @dataclass(frozen=True)
@@ -92,10 +94,6 @@ def fit(
     Raises:
         RuntimeError: training failed more than `training.max_failures` times, with the worker's last error.
     """
-    from ray.train.v2.api.config import CheckpointConfig, FailureConfig, LoggingConfig, RunConfig, ScalingConfig
-
-    from models.training.elastic import Trainer
-
     run_directory = run_directory.rstrip("/")
     fingerprint = _fingerprint(model, initial_weights, training, dataset_factory(), seed)
     if (finished := _finished(run_directory, fingerprint)) is not None:
@@ -127,20 +125,54 @@ def fit(
     # `jobs.status` shows runs and their workers.
     os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "1")
     gpu = training.device == "gpu" or (training.device == "auto" and within_reach("GPU") > 0)
+    resources: dict[str, float] = {"GPU": 1} if gpu else {"CPU": training.threads}
+    wanted = f"{training.fewest_workers} workers with {resources} each"
+    if labels:
+        wanted += f" on nodes with {dict(labels)}"
+    no_room = f"{name}: the cluster has no room yet for {wanted}"
+    with asked_for(training.fewest_workers, resources, labels) as asked:
+        trainer = _trainer(spec, resources, labels, asked)
+        gauges = RunGauges(run_directory, name)
+        with _watch(run_directory, gauges, progress, no_room), stops_with_checkpoint(run_directory, name):
+            try:
+                trainer.fit()
+            except Exception as error:
+                raise RuntimeError(f"{name}: training failed: {error}") from error
+    result = _finished(run_directory, fingerprint)
+    if result is None:
+        raise RuntimeError(f"{run_directory}/{FINAL_SUMMARY}: not written, though training ended without an error")
+    return result
+
+
+def _trainer(spec: TrainingSpec, resources: dict[str, float], labels: Mapping[str, str] | None, asked: Any) -> Trainer:
+    """Ray's trainer for a run; its modules import torch, which takes seconds.
+
+    Args:
+        spec: of the run.
+        resources: of each worker.
+        labels: of its nodes.
+        asked: the room asked for by now.
+    """
+    from ray.train.v2.api.config import CheckpointConfig, FailureConfig, LoggingConfig, RunConfig, ScalingConfig
+
+    from models.training.elastic import Trainer
+
+    training, run_directory = spec.training, spec.run_directory
+    assert run_directory is not None
     elastic = (training.fewest_workers, training.most_workers)
-    scaling = ScalingConfig(
-        num_workers=elastic if training.elastic else training.most_workers,
-        use_gpu=gpu,
-        resources_per_worker={"GPU": 1} if gpu else {"CPU": training.threads},
-        elastic_resize_monitor_interval_s=_ROOM_SECONDS,
-        label_selector=dict(labels) if labels else None,
-    )
-    trainer = Trainer(
+    return Trainer(
         _worker,
         run_directory=run_directory,
         checkpoints=f"{run_directory}/{CHECKPOINTS}",
+        asked=asked,
         train_loop_config={"spec": spec},
-        scaling_config=scaling,
+        scaling_config=ScalingConfig(
+            num_workers=elastic if training.elastic else training.most_workers,
+            use_gpu="GPU" in resources,
+            resources_per_worker=resources,
+            elastic_resize_monitor_interval_s=_ROOM_SECONDS,
+            label_selector=dict(labels) if labels else None,
+        ),
         run_config=RunConfig(
             name=CHECKPOINTS,
             storage_path=run_directory,
@@ -153,20 +185,6 @@ def fit(
             logging_config=LoggingConfig(log_level="WARNING"),
         ),
     )
-    wanted = f"{training.fewest_workers} workers with {scaling.resources_per_worker} each"
-    if labels:
-        wanted += f" on nodes with {dict(labels)}"
-    no_room = f"{name}: the cluster has no room yet for {wanted}"
-    gauges = RunGauges(run_directory, name)
-    with _watch(run_directory, gauges, progress, no_room), stops_with_checkpoint(run_directory, name):
-        try:
-            trainer.fit()
-        except Exception as error:
-            raise RuntimeError(f"{name}: training failed: {error}") from error
-    result = _finished(run_directory, fingerprint)
-    if result is None:
-        raise RuntimeError(f"{run_directory}/{FINAL_SUMMARY}: not written, though training ended without an error")
-    return result
 
 
 def _worker(config: dict[str, Any]) -> None:

@@ -40,6 +40,21 @@ print(len(set(ray.get([task.remote(sys.argv[1]) for _ in range(4)]))))
 """
 
 
+# What a training's driver asks for before its controller asks for the same, which comes before a node is there.
+EARLY = """
+import time, ray
+from ray.util import placement_group, remove_placement_group
+from models.training.asking import asked_for
+ray.init(log_to_driver=False)
+role = {"role": "data"}
+with asked_for(1, {"CPU": 1}, role) as asked:
+    time.sleep(2)
+    remove_placement_group(asked)
+    later = placement_group([{"CPU": 1}], bundle_label_selector=[role])
+    ray.get(later.ready(), timeout=60)
+"""
+
+
 def definition(directory: Path) -> Path:
     """The shipped one, with less patience."""
     settings = yaml.safe_load(DEFINITION.read_text())
@@ -102,6 +117,27 @@ def test_a_job_brings_a_second_and_a_third_node_and_they_leave_again(cluster: He
     assert head["is_head_node"]
     assert head["labels"]["role"] == "head"
     assert "CPU" not in head["resources_total"], "the head does no work"
+
+
+def test_a_training_that_asks_early_asks_for_one_node_not_two(cluster: Head, tmp_path: Path) -> None:
+    from ray.job_submission import JobSubmissionClient
+
+    (tmp_path / "job.py").write_text(EARLY)
+    client = JobSubmissionClient(cluster.dashboard, headers={"Authorization": f"Bearer {cluster.token}"})
+    until(lambda: len(alive_nodes(cluster)) == 1, 90)
+    environment = {"env_vars": {"PYTHONPATH": str(laptop.storage.checkout())}}
+    job = client.submit_job(entrypoint=f"{sys.executable} {tmp_path}/job.py", runtime_env=environment)
+    most = 1
+
+    def done() -> bool:
+        nonlocal most
+        most = max(most, len(alive_nodes(cluster)))
+        return client.get_job_info(job).status.is_terminal()
+
+    until(done, 120)
+    assert client.get_job_info(job).status.value == "SUCCEEDED", client.get_job_logs(job)
+    until(lambda: done() and len(alive_nodes(cluster)) == 1, 90)
+    assert most == 2
 
 
 def test_it_asks_for_its_token(cluster: Head) -> None:

@@ -3,6 +3,7 @@
 import time
 from pathlib import Path
 
+from models.training.asking import asked_for
 from models.training.gauges import RunGauges
 from models.training.run import _watch
 
@@ -19,3 +20,9 @@ def test_a_file_that_is_read_while_it_is_replaced_ends_no_telling(tmp_path: Path
         while not told and time.monotonic() < deadline:
             time.sleep(0.1)
         assert told == [3]
+
+
+def test_nothing_is_asked_for_early_where_the_cluster_cannot_grow(local_ray: None) -> None:
+    """A busy cluster of a fixed size would only be kept busier."""
+    with asked_for(3, {"CPU": 1}, {"role": "train"}) as asked:
+        assert asked is None

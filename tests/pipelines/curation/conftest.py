@@ -1,12 +1,14 @@
 """A language model of a few sentences, and small settings around it."""
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import fasttext
 import pytest
 
 from pipelines.curation.settings import CurationSettings
+from tests.pipelines.curation.accounted import Curated
 
 SENTENCES = {
     "en": "the quick brown fox jumps over the lazy dog and runs with all the other animals that have to be in the wood",
@@ -72,3 +74,15 @@ def tree(tmp_path: Path) -> Path:
     (root / "code" / "x.py").write_text("# SPDX-License-Identifier: MIT\nprint('hello')\n")
     (root / "code" / "y.py").write_bytes(b"\x00\x01")
     return root
+
+
+@pytest.fixture
+def curated(settings_for, tmp_path: Path) -> Callable[..., Curated]:
+    def run(kind: str, name: str, data: bytes, **options: object) -> Curated:
+        path = tmp_path / "input" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(data)
+        source = {"kind": kind, "name": "odd", "paths": [str(path)], "language": "en", **options}
+        return Curated(settings_for(sources=[source]), tmp_path / "out")
+
+    return run

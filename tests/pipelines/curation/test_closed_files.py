@@ -1,0 +1,90 @@
+"""What may not be read is an error that names it: no reject, and nothing starts."""
+
+import ctypes
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.pipelines.curation.accounted import (
+    GOOD,
+)
+
+ROOT = Path(__file__).parent.parent.parent.parent
+
+
+def without_rights() -> None:
+    """In a child, before it begins: its root, too, may read only what permissions allow."""
+    drop_from_bounding_set, override_access, override_reading = 24, 1, 2
+    for capability in (override_access, override_reading):
+        ctypes.CDLL(None).prctl(drop_from_bounding_set, capability, 0, 0, 0)
+
+
+def python(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *words],
+        cwd=ROOT,
+        env={name: value for name, value in os.environ.items() if not name.startswith("RAY_")},
+        preexec_fn=without_rights,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def test_a_directory_that_may_not_be_read_is_named_before_anything_starts(tmp_path: Path, language_model: str):
+    closed = tmp_path / "rows" / "closed"
+    closed.mkdir(parents=True)
+    for folder in (closed.parent, closed):
+        (folder / "a.jsonl").write_bytes(GOOD)
+    values = {
+        "name": "curate",
+        "output": str(tmp_path / "out"),
+        "language": {"model": language_model},
+        "sources": [{"kind": "jsonl", "name": "rows", "paths": [str(closed.parent)], "rules": []}],
+    }
+    (tmp_path / "curate.yaml").write_text(yaml.safe_dump(values))
+    closed.chmod(0)
+    done = python("-m", "jobs.curate", str(tmp_path / "curate.yaml"))
+    closed.chmod(0o755)
+    assert done.returncode == 2, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("jobs.curate: ")
+    assert str(closed) in line
+    assert "permission denied" in line.lower()
+
+
+READING = """
+import sys
+from pipelines.curation import sources
+source = getattr(sources, sys.argv[1])(name="odd", paths=[sys.argv[2]])
+print([raw.text for split in source.files() for raw in source.read(split)])
+"""
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("JsonlSource", "a.jsonl"),
+        ("JsonlSource", "a.jsonl.gz"),
+        ("WarcSource", "a.warc.gz"),
+        ("ParquetSource", "a.parquet"),
+        ("TextSource", "a.txt"),
+        ("HtmlSource", "a.html"),
+        ("CodeSource", "a.py"),
+    ],
+)
+def test_a_file_that_may_not_be_read_is_an_error_that_names_it_and_not_a_reject(tmp_path: Path, source: str, name: str):
+    path = tmp_path / name
+    path.write_bytes(GOOD)
+    path.chmod(0)
+    done = python("-c", READING, source, str(path))
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("PermissionError: ")
+    assert str(path) in last
+    assert "Permission denied" in last
