@@ -26,6 +26,8 @@ from typing import Any
 
 import yaml
 
+from pipelines.tokens.reach import FILE_VARIABLE
+
 # A session's socket paths add about 65 characters to the directory, and Unix allows 107.
 _LONGEST_TEMP_DIR = 40
 # Below what the kernel gives to somebody's connection (from 32768), above Ray's own workers (10002 to 19999).
@@ -203,6 +205,7 @@ def _autoscaling(settings: dict[str, Any], address: str, state: Path) -> tuple[l
         "AUTOSCALER_METRIC_PORT": str(_free_ports(1)[0]),
         "RAY_OVERRIDE_NODE_ID_FOR_TESTING": provider["head_node_id"],
         "RAY_CLOUD_INSTANCE_ID": provider["head_node_id"],
+        FILE_VARIABLE: str(file),
     }
     words = [f"--autoscaling-config={file}", *([f"--labels={labels}"] if labels else [])]
     return words, variables, head["resources"].get("CPU", 0)

@@ -260,3 +260,8 @@ def stored_pieces(location: str) -> StoredPieces:
         except ValueError:
             raise DamagedError(f"{name}: its bytes are not those that were written") from None
     return StoredPieces(files, path, lists)
+
+
+def nothing_left(damaged: Sequence[str]) -> str:
+    """What to say where all checkpoints are damaged."""
+    return f"no checkpoint of this run can be read, start anew with training.resume=false: {'; '.join(damaged)}"

@@ -13,21 +13,23 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import prod
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import pyarrow.fs as pafs
-import torch
 import xxhash
-from torch import Tensor
 
 from models.training.storage import DamagedError
+
+# A driver looks which checkpoints there are, and has no need of torch, which takes seconds to import.
+if TYPE_CHECKING:
+    from torch import Tensor
 
 WEIGHT = "weight"
 _BLOCK = 8 << 20
 _READERS = 4
 _SEAL = "xxh3_128"
-_TYPES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16", torch.float64: "F64"}
-_DTYPES = {name: dtype for dtype, name in _TYPES.items()}
+_TYPES = {"float32": "F32", "bfloat16": "BF16", "float16": "F16", "float64": "F64"}
+"""torch's name of a type -> that of safetensors."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,8 @@ class Snapshot:
         gpu = any(piece.values.is_cuda for piece in pieces)
         if not gpu:
             return [_with(piece, piece.values.detach().clone()) for piece in pieces]
+        import torch
+
         sizes = [(piece.values.numel(), piece.values.dtype) for piece in pieces]
         if sizes != [(values.numel(), values.dtype) for values in self._pinned]:
             self._pinned = [torch.empty(size, dtype=dtype, pin_memory=True) for size, dtype in sizes]
@@ -90,7 +94,20 @@ def _with(piece: Piece, values: Tensor) -> Piece:
     return Piece(piece.kind, piece.name, piece.shape, piece.start, values)
 
 
+def _type(values: Tensor) -> str:
+    return _TYPES[str(values.dtype).removeprefix("torch.")]
+
+
+def _empty(elements: int, type_: str) -> Tensor:
+    import torch
+
+    names = {short: name for name, short in _TYPES.items()}
+    return torch.empty(elements, dtype=getattr(torch, names[type_]))
+
+
 def _bytes(values: Tensor) -> memoryview:
+    import torch
+
     return values.view(torch.uint8).numpy().data
 
 
@@ -111,7 +128,7 @@ def write_pieces(sink: IO[bytes], pieces: Sequence[Piece], file: str) -> dict[st
         size = piece.values.nbytes
         whole = piece.values.numel() == prod(piece.shape)
         tensors[piece.key] = {
-            "dtype": _TYPES[piece.values.dtype],
+            "dtype": _type(piece.values),
             "shape": list(piece.shape) if whole else [piece.values.numel()],
             "data_offsets": [at, at + size],
         }
@@ -133,7 +150,7 @@ def write_pieces(sink: IO[bytes], pieces: Sequence[Piece], file: str) -> dict[st
                 "shape": list(piece.shape),
                 "start": piece.start,
                 "elements": piece.values.numel(),
-                "type": _TYPES[piece.values.dtype],
+                "type": _type(piece.values),
                 "offset": at,
                 "xxh3_128": digest.hexdigest(),
             }
@@ -168,7 +185,7 @@ class _Stored:
     shape: tuple[int, ...]
     start: int
     elements: int
-    dtype: torch.dtype
+    type: str
     offset: int
     checksum: str
 
@@ -198,7 +215,7 @@ class StoredPieces:
                     tuple(piece["shape"]),
                     piece["start"],
                     piece["elements"],
-                    _DTYPES[piece["type"]],
+                    piece["type"],
                     piece["offset"],
                     piece["xxh3_128"],
                 )
@@ -213,7 +230,7 @@ class StoredPieces:
             DamagedError: see `fill`.
         """
         first = {name: found[0] for (of, name), found in self._of.items() if of == kind}
-        flat = {name: torch.empty(prod(stored.shape), dtype=stored.dtype) for name, stored in first.items()}
+        flat = {name: _empty(prod(stored.shape), stored.type) for name, stored in first.items()}
         self.fill(Piece(kind, name, first[name].shape, 0, values) for name, values in flat.items())
         return {name: values.view(first[name].shape) for name, values in flat.items()}
 
@@ -275,7 +292,7 @@ class StoredPieces:
 
 
 def _read(source: Any, stored: _Stored) -> Tensor:
-    values = torch.empty(stored.elements, dtype=stored.dtype)
+    values = _empty(stored.elements, stored.type)
     buffer = _bytes(values)
     source.seek(stored.offset)
     if source.readinto(buffer) < len(buffer):

@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from models.training.asking import asked_for
-from models.training.checkpoint import MARKER, Checkpoints
+from models.training.checkpoint import MARKER, Checkpoints, nothing_left
 from models.training.conversion import weights
 from models.training.data import Dataset
 from models.training.gauges import RunGauges
 from models.training.journal import JOURNAL, read_journal
-from models.training.saving import nothing_left
 from models.training.settings import TrainingSettings
 from models.training.spec import CHECKPOINTS, FINAL_SUMMARY, PROGRESS, TrainingSpec
 from models.training.stopping import stops_with_checkpoint

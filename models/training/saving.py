@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from models.training.checkpoint import Checkpoints, Meta
+from models.training.checkpoint import Checkpoints, Meta, nothing_left
 from models.training.engine import Engine
 from models.training.records import Records
 from models.training.reporter import Reporter
@@ -153,8 +153,3 @@ class Saving:
         for problem in self.damaged:
             records.event(step, "checkpoint_damaged", f"{problem}; the checkpoint before is gone on from")
         self.damaged = []
-
-
-def nothing_left(damaged: Sequence[str]) -> str:
-    """What to say where all checkpoints are damaged."""
-    return f"no checkpoint of this run can be read, start anew with training.resume=false: {'; '.join(damaged)}"

@@ -132,7 +132,8 @@ class TrainingSettings(BaseModel, extra="forbid", frozen=True):
         "when that changes",
     )
     device: Literal["auto", "cpu", "gpu"] = Field(
-        default="auto", description="auto: GPUs when the cluster has them or can bring them"
+        default="auto",
+        description="auto: GPUs when the cluster has them, or by its file can bring them (not on Kubernetes: say gpu)",
     )
     threads: int = Field(default=1, ge=1, description="CPU threads of a CPU worker, and the CPUs it asks for")
     max_failures: int = Field(default=3, ge=-1, description="worker failures after which the run gives up; -1: never")

@@ -2,14 +2,49 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+from typing import Any
+
+FILE_VARIABLE = "GROUNDWORK_CLUSTER_FILE"
+"""Names the file by which a cluster's autoscaler goes, where it is not the one that `ray up` puts on the head."""
+
 
 def within_reach(resource: str) -> float:
     """Of `CPU`, `GPU`, …: what is there now, or, where it is more, what the cluster file's limits allow.
 
-    The limits are what the autoscaler reports; without one they are what is there. Needs a connected Ray.
+    Ray's own report of these limits is empty in 2.60, so a driver on the head reads the autoscaler's file there; any
+    other, and one on Kubernetes, knows what is there now. Needs a connected Ray.
     """
     import ray
-    from ray._private.state import state
 
-    limits = state.get_max_resources_from_cluster_config() or {}
-    return max(ray.cluster_resources().get(resource, 0.0), float(limits.get(resource, 0)))
+    present = float(ray.cluster_resources().get(resource, 0.0))
+    # A Ray that this process started itself has no autoscaler, whatever file lies on the machine.
+    if "RAY_ADDRESS" not in os.environ:
+        return present
+    file = Path(os.environ.get(FILE_VARIABLE, "~/ray_bootstrap_config.yaml")).expanduser()
+    return max(present, limit(file, resource) if file.is_file() else 0.0)
+
+
+def limit(file: Path, resource: str) -> float:
+    """The most of a resource that a cluster file (Ray's schema) allows; what has no number counts nothing."""
+    import yaml
+
+    definition = yaml.safe_load(file.read_text())
+    if not isinstance(definition, dict):
+        return 0.0
+    workers = int(definition.get("max_workers", _MAX_WORKERS))
+    total = 0.0
+    for name, node_type in (definition.get("available_node_types") or {}).items():
+        head = name == definition.get("head_node_type")
+        count = min(workers, int(node_type.get("max_workers", 0 if head else workers))) + head
+        total += count * _number((node_type.get("resources") or {}).get(resource))
+    return total
+
+
+_MAX_WORKERS = 2
+"""Ray's default."""
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) else 0.0

@@ -187,6 +187,7 @@ def parts(output: str) -> dict[str, bytes]:
     return found
 
 
+@pytest.mark.slow
 def test_a_run_on_an_endpoint_that_fails_every_tenth_request_ends_with_the_same_bytes(endpoint: Unsteady, calm: Path):
     with endpoint.failing(every=10) as failed:
         stormy = run(calm, "output=s3://bucket/out")

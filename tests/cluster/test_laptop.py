@@ -45,7 +45,9 @@ EARLY = """
 import time, ray
 from ray.util import placement_group, remove_placement_group
 from models.training.asking import asked_for
+from pipelines.tokens.reach import within_reach
 ray.init(log_to_driver=False)
+assert within_reach("CPU") == 4, "two nodes of one and one of two, none of them there"
 role = {"role": "data"}
 with asked_for(1, {"CPU": 1}, role) as asked:
     time.sleep(2)

@@ -134,6 +134,7 @@ def test_a_missing_corpus_a_bad_list_and_unknown_languages_are_named(
     assert "keeps xx; there are words for de, en, es, fr" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_ray_counts_what_one_process_counts(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import ray
 

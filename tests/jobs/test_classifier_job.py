@@ -49,6 +49,7 @@ def recipe(values: dict, tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_model_its_card_its_figures_and_its_report(
     recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

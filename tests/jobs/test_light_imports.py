@@ -16,3 +16,9 @@ def test_no_job_s_module_imports_what_only_workers_need() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "none"
+
+
+def test_a_training_s_driver_asks_for_machines_before_torch_is_imported() -> None:
+    program = "import sys\nimport models.training.run\nprint('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

@@ -43,6 +43,7 @@ def recipe(tmp_path: Path, model: str, **values: object) -> str:
     return str(path)
 
 
+@pytest.mark.slow
 def test_one_actor_and_two_find_the_same(
     tmp_path: Path,
     environment: dict[str, str],

@@ -98,6 +98,7 @@ def same_curve(found: dict, exact: bool = False) -> None:
         assert values["same"] or not exact, case
 
 
+@pytest.mark.slow
 def test_fewer_workers_with_other_engines_go_on(tmp_path):
     same_curve(moved(tmp_path, 2, [("zero1", "zero3"), ("zero3", "torch"), ("zero1-muon", "zero2-muon")], 1))
 

@@ -23,7 +23,7 @@ from tests.benchmarks.recovery.runs import (
     warned,
 )
 
-FAST = [("node", "saving", 1)]
+FAST = [("worker", "saving", 1)]
 MATRIX = [(target, point, stage) for target in TARGETS for point in POINTS for stage in (1, 2, 3)]
 
 

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+# The quickstart's test has a search, too.
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[3]
 
 DRIVER = """

@@ -58,6 +58,7 @@ def contents(output: Path) -> dict[str, bytes]:
     return {str(path.relative_to(output)): path.read_bytes() for folder in folders for path in folder.iterdir()}
 
 
+@pytest.mark.slow
 def test_a_curation(settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     output = tmp_path / "out"
     without = curate(settings(), str(output))
