@@ -180,11 +180,14 @@ _PORTS = (
 )
 
 
+_LOCAL_NODES = "jobs.clusters.local_nodes.LocalNodes"
+
+
 def _definition(path: Path) -> dict[str, Any]:
     """A cluster file whose nodes are on this machine."""
     settings = yaml.safe_load(path.read_text())
     provider = settings.get("provider", {}) if isinstance(settings, dict) else {}
-    if not str(provider.get("module", "")).endswith(".FakeMultiNodeProvider"):
+    if provider.get("module") != _LOCAL_NODES:
         raise ValueError(f"{path}: provider: one whose nodes are on this machine expected, as in laptop.yaml")
     return settings
 

@@ -57,6 +57,22 @@ with asked_for(1, {"CPU": 1}, role) as asked:
 """
 
 
+# A node that comes unpacks the job's working directory, too; where the driver's lies is not touched.
+STAYING = """
+import os, ray
+ray.init(log_to_driver=False)
+here = os.getcwd()
+@ray.remote(num_cpus=1, label_selector={"role": "data"})
+def task():
+    return os.getcwd(), sorted(os.listdir())
+there, files = ray.get(task.remote())
+assert files == ["job.py"], files
+assert there != here
+assert os.getcwd() == here
+assert sorted(os.listdir()) == ["job.py"]
+"""
+
+
 def definition(directory: Path) -> Path:
     """The shipped one, with less patience."""
     settings = yaml.safe_load(DEFINITION.read_text())
@@ -140,6 +156,17 @@ def test_a_training_that_asks_early_asks_for_one_node_not_two(cluster: Head, tmp
     assert client.get_job_info(job).status.value == "SUCCEEDED", client.get_job_logs(job)
     until(lambda: done() and len(alive_nodes(cluster)) == 1, 90)
     assert most == 2
+
+
+def test_a_node_that_comes_leaves_the_working_directory_of_the_others(cluster: Head, tmp_path: Path) -> None:
+    from ray.job_submission import JobSubmissionClient
+
+    (tmp_path / "job.py").write_text(STAYING)
+    client = JobSubmissionClient(cluster.dashboard, headers={"Authorization": f"Bearer {cluster.token}"})
+    until(lambda: len(alive_nodes(cluster)) == 1, 90)
+    job = client.submit_job(entrypoint=f"{sys.executable} job.py", runtime_env={"working_dir": str(tmp_path)})
+    until(lambda: client.get_job_info(job).status.value in ("SUCCEEDED", "FAILED"), 120)
+    assert client.get_job_info(job).status.value == "SUCCEEDED", client.get_job_logs(job)
 
 
 def test_it_asks_for_its_token(cluster: Head) -> None:
