@@ -94,6 +94,7 @@ def test_a_broken_row_fails_the_job_with_its_place(
     assert "cloze.jsonl:1: 'answer' is missing" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_generation_withholds_what_the_filter_blocks(
     tmp_path: Path, environment: dict[str, str], model_directory: str
 ) -> None:

@@ -90,6 +90,7 @@ def whole(cluster):
     return drive(cluster, "whole")
 
 
+@pytest.mark.slow
 def test_the_loss_goes_down_and_checkpoints_are_committed(whole):
     out, record, losses = whole
     assert sorted(losses) == list(range(1, 61))
@@ -102,6 +103,7 @@ def test_the_loss_goes_down_and_checkpoints_are_committed(whole):
     assert json.loads(Path(record["checkpoint"], "meta.json").read_text())["world"] == 2
 
 
+@pytest.mark.slow
 def test_the_export_is_the_trained_network(whole, tmp_path):
     from tokenizers import Tokenizer, models
     from transformers import AutoModelForCausalLM

@@ -136,6 +136,7 @@ class Twice(Language):
         return {"input_ids": inputs, "labels": labels, "documents": numbers}
 
 
+@pytest.mark.slow
 def test_hidden_tokens_are_found_where_a_5_gram_cannot_know_them(tmp_path):
     language = Twice(24, math.log(CONTENT) / 2)
     network = trained(tmp_path, language, "encoder", FIRST + CONTENT)

@@ -93,6 +93,7 @@ def curated(settings: CurationSettings, output: Path) -> tuple[dict[str, Any], l
     return result, [note for note in notes if "making them again" in note]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gone", [*([one] for one in LISTS), LISTS], ids="+".join)
 @pytest.mark.parametrize("every", [False, True], ids=["one", "every"])
 def test_lists_that_are_gone_are_made_again(
@@ -114,6 +115,7 @@ def test_lists_that_are_gone_are_made_again(
     assert curated(settings(LINES), output)[1] == []
 
 
+@pytest.mark.slow
 def test_with_another_setting_nothing_comes_back_either(
     settings: Settings, whole: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
@@ -129,6 +131,7 @@ def test_with_another_setting_nothing_comes_back_either(
     assert results[0] == results[1]
 
 
+@pytest.mark.slow
 def test_what_was_published_is_held_against_what_stages_took(
     settings: Settings, whole: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
@@ -214,6 +217,7 @@ def test_a_stage_that_does_not_write_what_it_says(tmp_path: Path) -> None:
     assert place.done("dedup", "all", "key") is None
 
 
+@pytest.mark.slow
 def test_what_was_switched_off_and_on_again_leaves_what_it_left_before(
     settings: Settings, whole: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
