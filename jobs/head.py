@@ -236,6 +236,8 @@ def _environment(token_file: str) -> dict[str, str]:
         "RAY_AUTH_TOKEN_PATH": token_file,
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",
+        # One of another cluster may lie on this machine.
+        FILE_VARIABLE: "",
         "RAY_enable_open_telemetry": _TELEMETRY,
         "GROUNDWORK_HOME": os.environ.get("GROUNDWORK_HOME", os.getcwd()),
         "HF_HUB_OFFLINE": "1",

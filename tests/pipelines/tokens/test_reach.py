@@ -44,5 +44,6 @@ def test_a_file_counts_where_there_is_an_autoscaler(
     assert (within_reach("GPU"), within_reach("CPU")) == (0.0, 2.0)
     monkeypatch.setenv("RAY_ADDRESS", "the one that is connected")
     assert within_reach("GPU") == limit(ROOM / "aws.yaml", "GPU")
-    monkeypatch.setenv(FILE_VARIABLE, str(tmp_path / "none.yaml"))
-    assert (within_reach("GPU"), within_reach("CPU")) == (0.0, 2.0)
+    for nowhere in (str(tmp_path / "none.yaml"), ""):
+        monkeypatch.setenv(FILE_VARIABLE, nowhere)
+        assert (within_reach("GPU"), within_reach("CPU")) == (0.0, 2.0)
