@@ -52,23 +52,38 @@ def step_flops(shape: Shape, training: TrainingSettings) -> float:
     return per_token * training.tokens_per_step
 
 
-def exchanged_bytes(shape: Shape, training: TrainingSettings, workers: int, micro_batches: int) -> float:
+@dataclass(frozen=True)
+class Exchange:
     """Bytes that a worker sends in a step, in rings.
+
+    Attributes:
+        summed: gradients, whole on all workers afterwards.
+        gathered: weights.
+        scattered: gradients, of which each worker has its part afterwards.
+    """
+
+    summed: float = 0.0
+    gathered: float = 0.0
+    scattered: float = 0.0
+
+
+def exchanged(shape: Shape, training: TrainingSettings, workers: int, micro_batches: int) -> Exchange:
+    """What a worker sends in a step.
 
     Gradients go in fp32. ZeRO 0 to 2 sum them whole on all workers (ZeRO 2 after every micro batch), then 1 and 2
     gather the weights; ZeRO 3 gathers the weights for both passes of every micro batch, and scatters the sums.
     """
     if workers == 1:
-        return 0.0
+        return Exchange()
     stage = training.zero_stage if training.engine == "deepspeed" else 0
-    count, ring = float(shape.parameters), (workers - 1) / workers
+    part = float(shape.parameters) * (workers - 1) / workers
     weight = 2.0 if training.precision == "bf16" and stage else 4.0
     if stage == 0:
-        return 2 * 4 * count * ring
+        return Exchange(summed=2 * 4 * part)
     if stage < 3:
         sums = 1 if stage == 1 else micro_batches
-        return (2 * 4 * sums + weight) * count * ring
-    return micro_batches * (2 * weight + 4) * count * ring
+        return Exchange(summed=2 * 4 * sums * part, gathered=weight * part)
+    return Exchange(gathered=micro_batches * 2 * weight * part, scattered=micro_batches * 4 * part)
 
 
 def step_time(
@@ -87,10 +102,12 @@ def step_time(
     if hardware.flops is None:
         return None
     computing = step_flops(shape, training) / (workers * hardware.flops * efficiency)
-    sent = exchanged_bytes(shape, training, workers, micro_batches)
+    sent = exchanged(shape, training, workers, micro_batches)
     exchanging = 0.0
-    if sent and (rate := _exchange_rate(hardware, workers)):
-        exchanging = sent / rate
+    if rate := _exchange_rate(hardware, workers):
+        exchanging = sent.summed / rate
+        exchanging += sent.gathered / min(rate, hardware.gather or rate)
+        exchanging += sent.scattered / min(rate, hardware.scatter or rate)
     updating = 0.0
     if not hardware.gpu and hardware.memory_bandwidth:
         # Weight, gradient and two moments are read; weight and moments written.

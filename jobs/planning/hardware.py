@@ -35,6 +35,8 @@ class Hardware:
         gpu: whether it is one. A CPU has its memory counted as it is touched, and overlaps no exchange with computing.
         context: bytes that the runtime takes before any tensor.
         slack: share of the tensors' bytes that the allocator cannot use.
+        gather: bytes a second of gathering parts; None: as `link`.
+        scatter: bytes a second of summing with a part left to each; None: as `link`.
     """
 
     name: str
@@ -46,6 +48,8 @@ class Hardware:
     gpu: bool = True
     context: float = _CUDA_CONTEXT
     slack: float = _CUDA_SLACK
+    gather: float | None = None
+    scatter: float | None = None
 
 
 class _Row(BaseModel, extra="forbid", frozen=True):
@@ -90,6 +94,8 @@ def cpu(
     memory: float | None = None,
     memory_bandwidth: float | None = None,
     link: float | None = None,
+    gather: float | None = None,
+    scatter: float | None = None,
 ) -> Hardware:
     """A CPU worker; what it can do has to be measured (`tests.benchmarks.planning` does).
 
@@ -98,5 +104,9 @@ def cpu(
         memory: bytes.
         memory_bandwidth: bytes a second.
         link: bytes a second that it exchanges with the others.
+        gather: the same while parts are gathered; gloo takes more than twice as long for that as for a sum of all.
+        scatter: the same while sums are scattered; to gloo that is a sum of all and a copy.
     """
-    return Hardware("cpu", flops, memory, memory_bandwidth, link, None, False, _CPU_LIBRARIES, 0.0)
+    return Hardware(
+        "cpu", flops, memory, memory_bandwidth, link, None, False, _CPU_LIBRARIES, 0.0, gather=gather, scatter=scatter
+    )

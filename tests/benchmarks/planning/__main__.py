@@ -59,7 +59,7 @@ def memory_table() -> dict[str, dict[str, float]]:
 
 def hardware_of(rates: dict[str, float]) -> Hardware:
     """A worker of this CPU."""
-    return cpu(rates["flops"], None, rates["memory_bandwidth"], rates["link"])
+    return cpu(rates["flops"], None, rates["memory_bandwidth"], rates["link"], rates["gather"], rates["scatter"])
 
 
 def planned_step(name: str, machine: Hardware, efficiency: float) -> StepTime:

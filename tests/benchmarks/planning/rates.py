@@ -15,7 +15,7 @@ _SIDE, _COPIED, _EXCHANGED = 1024, 1 << 25, 1 << 23
 
 
 def rates() -> dict[str, dict[str, float]]:
-    """By clock: fp32 operations a second of the network's products, bytes a second of copies, of a ring's exchange."""
+    """By clock: fp32 operations a second of the network's products, of copies and each exchange bytes a second."""
     import torch
     import torch.distributed as dist
 
@@ -29,12 +29,17 @@ def rates() -> dict[str, dict[str, float]]:
     with torch.no_grad():
         products = _seconds(lambda: product(x, w), 20)
     copies = _seconds(lambda: target.copy_(source), 6)
+    part = torch.randn(_EXCHANGED // dist.get_world_size())
     exchanges = _seconds(lambda: dist.all_reduce(sent), 6)
+    gathers = _seconds(lambda: dist.all_gather_into_tensor(sent, part), 6)
+    scatters = _seconds(lambda: dist.reduce_scatter_tensor(part, sent), 6)
     return {
         clock: {
             "flops": 2.0 * _SIDE**3 / products[clock],
             "memory_bandwidth": 2.0 * 4 * _COPIED / copies[clock],
             "link": 2.0 * ring * 4 * _EXCHANGED / exchanges[clock],
+            "gather": ring * 4 * _EXCHANGED / gathers[clock],
+            "scatter": ring * 4 * _EXCHANGED / scatters[clock],
         }
         for clock in CLOCKS
     }
