@@ -3,9 +3,9 @@
     python -m jobs.validate FILE... [--crd CRD.yaml ...] [--ignore LINT ...] [--json]
     python -m jobs.validate --lints
 
-A FILE is one for `ray up` or a Kubernetes manifest. Checked are Ray's own schema and the options of `ray start`; each
-`node_config` against the cloud's model of a machine; manifests against the definitions given by --crd (`kubectl get crd
-rayclusters.ray.io -o yaml` prints one); and the policy that --lints lists. No network, no credentials.
+A FILE is one for `ray up`, a Kubernetes manifest, or a table of prices. Checked are Ray's own schema and the options of
+`ray start`; each `node_config` against the cloud's model of a machine; manifests against the definitions given by --crd
+(`kubectl get crd rayclusters.ray.io -o yaml` prints one); and the policy that --lints lists. No network, no keys.
 Exit status: 0 nothing found, 1 something found, 2 a file is no cluster definition or the arguments are wrong.
 """
 
@@ -18,8 +18,9 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from jobs.clusters import kubernetes, lints, node_config, ray_schema
+from jobs.clusters import kubernetes, lints, node_config, prices, ray_schema
 from jobs.clusters.definition import Definition, DefinitionError, Finding, dotted, nearest, read
+from jobs.clusters.prices import PricesError
 
 
 def check(definition: Definition, schemas: kubernetes.Schemas, ignored: Collection[str] = ()) -> list[Finding]:
@@ -85,8 +86,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     try:
         schemas = kubernetes.load(options.crd)
-        definitions = [definition for path in options.files for definition in read(path)]
-    except DefinitionError as error:
+        tables = [path for path in options.files if prices.is_table(path)]
+        for path in tables:
+            prices.load(path)
+        definitions = [definition for path in options.files if path not in tables for definition in read(path)]
+    except (DefinitionError, PricesError) as error:
         print(f"jobs.validate: {error}", file=sys.stderr)
         return 2
     found = [

@@ -66,6 +66,15 @@ class _Table(BaseModel, extra="forbid", strict=True):
     instances: dict[str, _Row]
 
 
+def is_table(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is meant as a table of prices, right or wrong."""
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return False
+    return isinstance(content, dict) and "instances" in content
+
+
 def load(path: str | os.PathLike[str] | None = None) -> Prices:
     """Read a table of prices (default: the repository's).
 

@@ -58,7 +58,10 @@ def test_a_note_is_told_and_fails_nothing(monkeypatch: pytest.MonkeyPatch, capsy
     assert "note: available_node_types: node_config was not checked" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("words", [["absent.yaml"], [], ["prices.yaml"], ["azure.yaml", "--crd", "prices.yaml"]])
+RECIPE = "../tests/cluster/tiny/curate.yaml"
+
+
+@pytest.mark.parametrize("words", [["absent.yaml"], [], [RECIPE], ["azure.yaml", "--crd", "prices.yaml"]])
 def test_bad_input_is_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert validate.main([str(ROOM / word) if word.endswith("yaml") else word for word in words]) == 2
     assert capsys.readouterr().err
@@ -70,3 +73,13 @@ def test_the_list_of_lints_gives_each_a_reason(capsys: pytest.CaptureFixture[str
     assert validate.main(["--lints"]) == 0
     out = capsys.readouterr().out
     assert all(lint.name in out and lint.why in out for lint in LINTS)
+
+
+def test_all_files_of_the_room_at_once_and_a_table_with_a_wrong_price(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert validate.main([str(path) for path in sorted(ROOM.glob("*.yaml"))]) == 0
+    wrong = tmp_path / "prices.yaml"
+    wrong.write_text((ROOM / "prices.yaml").read_text().replace("on_demand: 0.1008", "on_demand: -1"))
+    assert validate.main([str(wrong)]) == 2
+    assert f"{wrong}: instances.m7i.large.on_demand:" in capsys.readouterr().err
