@@ -104,8 +104,8 @@ def cpu(
         memory: bytes.
         memory_bandwidth: bytes a second.
         link: bytes a second that it exchanges with the others.
-        gather: the same while parts are gathered; gloo takes more than twice as long for that as for a sum of all.
-        scatter: the same while sums are scattered; to gloo that is a sum of all and a copy.
+        gather: the same while parts are gathered; gloo is slower at that, a byte, than at a sum of all.
+        scatter: the same while sums are scattered; gloo is slowest at that.
     """
     return Hardware(
         "cpu", flops, memory, memory_bandwidth, link, None, False, _CPU_LIBRARIES, 0.0, gather=gather, scatter=scatter

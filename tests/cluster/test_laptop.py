@@ -43,15 +43,16 @@ print(len(set(ray.get([task.remote(sys.argv[1]) for _ in range(4)]))))
 # What a training's driver asks for before its controller asks for the same, which comes before a node is there.
 EARLY = """
 import time, ray
-from ray.util import placement_group, remove_placement_group
+from ray.util import placement_group
 from models.training.asking import asked_for
+from models.training.elastic import GivesUpRoom
 from pipelines.tokens.reach import within_reach
 ray.init(log_to_driver=False)
 assert within_reach("CPU") == 4, "two nodes of one and one of two, none of them there"
 role = {"role": "data"}
 with asked_for(1, {"CPU": 1}, role) as asked:
     time.sleep(2)
-    remove_placement_group(asked)
+    GivesUpRoom(asked).after_controller_start(None)
     later = placement_group([{"CPU": 1}], bundle_label_selector=[role])
     ray.get(later.ready(), timeout=60)
 """

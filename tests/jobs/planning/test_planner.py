@@ -137,6 +137,29 @@ def test_a_slow_network_is_told():
     assert slow.seconds == slow.exchanging > slow.computing
 
 
+@pytest.mark.parametrize(
+    ("stage", "slower", "same"),
+    [(0, (), ("gather", "scatter")), (1, ("gather",), ("scatter",)), (3, ("gather", "scatter"), ())],
+)
+def test_each_kind_of_exchange_has_its_own_rate_where_one_is_known(stage, slower, same):
+    from dataclasses import replace
+
+    shape = of_model("llama-2-7b")
+    training = settings(2, sequences=2, engine="deepspeed", zero_stage=stage)
+
+    def seconds(**rates):
+        return compute.step_time(shape, training, 2, 2, replace(H100, **rates), 0.4).exchanging
+
+    assert (H100.gather, H100.scatter) == (None, None)
+    for kind in slower:
+        # At half the rate, what goes by that kind takes twice as long, and the rest as long as before.
+        sent = getattr(compute.exchanged(shape, training, 2, 2), {"gather": "gathered", "scatter": "scattered"}[kind])
+        assert sent > 0
+        assert seconds(**{kind: H100.link / 2}) == pytest.approx(seconds() + sent / H100.link)
+    for kind in same:
+        assert seconds(**{kind: H100.link / 2}) == seconds()
+
+
 def test_a_bill_is_of_whole_instances_at_the_tables_prices():
     held = prices.load()
     on_demand, spot = running.costs(held, "h100-80gb", 65, 10.0)
