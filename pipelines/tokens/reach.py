@@ -27,10 +27,17 @@ def within_reach(resource: str) -> float:
 
 
 def limit(file: Path, resource: str) -> float:
-    """The most of a resource that a cluster file (Ray's schema) allows; what has no number counts nothing."""
+    """The most of a resource that a cluster file (Ray's schema) allows; what has no number counts nothing.
+
+    Raises:
+        ValueError: it is not YAML.
+    """
     import yaml
 
-    definition = yaml.safe_load(file.read_text())
+    try:
+        definition = yaml.safe_load(file.read_text())
+    except yaml.YAMLError as error:
+        raise ValueError(f"{file}: expected the autoscaler's cluster file, in YAML: {error}") from None
     if not isinstance(definition, dict):
         return 0.0
     workers = int(definition.get("max_workers", _MAX_WORKERS))

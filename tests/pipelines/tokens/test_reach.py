@@ -30,6 +30,12 @@ def test_limits_are_those_of_types_within_that_of_all(tmp_path: Path, types, mos
     assert limit(file, "GPU") == expected
 
 
+def test_a_file_that_is_no_yaml_is_named(tmp_path: Path) -> None:
+    (tmp_path / "cluster.yaml").write_text("max_workers: [")
+    with pytest.raises(ValueError, match=r"cluster\.yaml: expected .* in YAML"):
+        limit(tmp_path / "cluster.yaml", "GPU")
+
+
 @pytest.mark.parametrize("name", ["aws.yaml", "gcp.yaml", "azure.yaml"])
 def test_the_shipped_clusters_of_clouds_could_bring_gpus(name: str) -> None:
     assert limit(ROOM / name, "GPU") > 0
