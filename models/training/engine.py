@@ -152,7 +152,8 @@ def keep_freed_memory() -> None:
     """Have glibc keep what tensors free, for the next step's tensors.
 
     By default large blocks go back to the system, and each page is cleared and mapped anew at its next use: a tenth of
-    the time of products with large outputs. Other C libraries are left as they are.
+    the time of products with large outputs. It holds for the main thread's arena: `fit` has workers use no other.
+    Other C libraries are left as they are.
     """
     library = ctypes.CDLL(None)
     if hasattr(library, "gnu_get_libc_version"):

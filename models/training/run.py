@@ -182,6 +182,7 @@ def _trainer(spec: TrainingSpec, resources: dict[str, float], labels: Mapping[st
             checkpoint_config=CheckpointConfig(num_to_keep=None),
             # The run's own lines and its journal tell these things; Ray keeps all of its own in its session's logs.
             logging_config=LoggingConfig(log_level="WARNING"),
+            worker_runtime_env={} if "GPU" in resources else {"env_vars": _ONE_ARENA},
         ),
     )
 
@@ -195,6 +196,9 @@ def _worker(config: dict[str, Any]) -> None:
     train(spec, TrainReporter(spec.run_directory, spec.name))
 
 
+_ONE_ARENA = {"MALLOC_ARENA_MAX": "1"}
+"""Ray Train trains in a thread. glibc gives threads arenas whose heaps of 64 MB go back to the system whenever they are
+empty, whatever `engine.keep_freed_memory` asks for; the first arena keeps them. It is read as a process begins."""
 _RUN = "run"
 """Of the file that holds the fingerprint of the run that a directory is of."""
 _ROOM_SECONDS = 5.0
