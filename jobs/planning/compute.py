@@ -20,7 +20,7 @@ class StepTime:
     Attributes:
         computing: forward and backward passes.
         exchanging: weights and gradients between workers.
-        updating: the optimizer's, where it is not part of the efficiency.
+        updating: the optimizer's, and copies between buffers, where they are not part of the efficiency.
         overlapping: exchange goes on while there is computing.
     """
 
@@ -86,6 +86,25 @@ def exchanged(shape: Shape, training: TrainingSettings, workers: int, micro_batc
     return Exchange(gathered=micro_batches * 2 * weight * part, scattered=micro_batches * 4 * part)
 
 
+def copied(shape: Shape, training: TrainingSettings, workers: int, micro_batches: int) -> float:
+    """Bytes that a worker reads and writes in a step to bring what is exchanged in a row.
+
+    ZeRO 0 copies gradients into a buffer and back; 1 and 2 into one, with as many reductions as in `exchanged`. ZeRO 3
+    does so twice, as it cuts them in parts, and joins the weights that were gathered for both passes.
+    """
+    if workers == 1:
+        return 0.0
+    stage = training.zero_stage if training.engine == "deepspeed" else 0
+    weight = 2.0 if training.precision == "bf16" and stage else 4.0
+    gradients, weights = {
+        0: (2, 0),
+        1: (1, 0),
+        2: (micro_batches, 0),
+        3: (2 * micro_batches, 2 * micro_batches),
+    }[stage]
+    return 2.0 * (4.0 * gradients + weight * weights) * shape.parameters
+
+
 def step_time(
     shape: Shape, training: TrainingSettings, workers: int, micro_batches: int, hardware: Hardware, efficiency: float
 ) -> StepTime | None:
@@ -97,7 +116,7 @@ def step_time(
         workers: how many.
         micro_batches: that a worker runs in a step.
         hardware: of each.
-        efficiency: share of the peak. On a GPU it covers the optimizer; on a CPU, passes only.
+        efficiency: share of the peak. On a GPU it covers the optimizer and copies; on a CPU, passes only.
     """
     if hardware.flops is None:
         return None
@@ -112,7 +131,8 @@ def step_time(
     if not hardware.gpu and hardware.memory_bandwidth:
         # Weight, gradient and two moments are read; weight and moments written.
         share = 1 if training.zero_stage == 0 else workers
-        updating = 28.0 * shape.parameters / share / hardware.memory_bandwidth
+        touched = 28.0 * shape.parameters / share + copied(shape, training, workers, micro_batches)
+        updating = touched / hardware.memory_bandwidth
     return StepTime(computing, exchanging, updating, hardware.gpu)
 
 

@@ -10,10 +10,10 @@ memory: the largest worker's high-water mark of resident memory, above what it h
 glibc told to give freed memory back at once: what is in use. Beside it what the same training holds as it is run
 (`held`, of the part time): there glibc keeps what is freed, for speed.
 
-time: the fastest step, on the wall's clock and in processor seconds (`rates`). The rates that it is planned with
-(products, copies, exchange) are measured in the same workers before and after each training; the share of the products'
-rate that training reaches comes from one more training of another depth (4 layers, ZeRO 1), done before and after the
-five: all five are predicted.
+time: the median step, on the wall's clock and in processor seconds (`rates`). The rates that it is planned with
+(products, copies, exchange) are measured in the same workers between its steps: a shared machine's speed is another one
+every minute. The share of the products' rate that training reaches comes from one more training of another depth
+(4 layers, ZeRO 1), done before and after the five: all five are predicted.
 
 Run it on a machine that does nothing else: the load average is printed with each figure.
 """

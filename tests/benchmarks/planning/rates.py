@@ -7,6 +7,7 @@ machine that does nothing else both agree but for waits; on one that others use,
 from __future__ import annotations
 
 import itertools
+import statistics
 import time
 from collections.abc import Callable
 
@@ -15,7 +16,10 @@ _SIDE, _COPIED, _EXCHANGED = 1024, 1 << 25, 1 << 23
 
 
 def rates() -> dict[str, dict[str, float]]:
-    """By clock: fp32 operations a second of the network's products, of copies and each exchange bytes a second."""
+    """By clock: fp32 operations a second of the network's products, of copies and each exchange bytes a second.
+
+    It takes about a second: the machine's speed is another one every minute, so that it is measured between steps.
+    """
     import torch
     import torch.distributed as dist
 
@@ -25,14 +29,14 @@ def rates() -> dict[str, dict[str, float]]:
     source = torch.randn(_COPIED)
     target = torch.empty_like(source)
     sent = torch.randn(_EXCHANGED)
+    part = torch.randn(_EXCHANGED // dist.get_world_size())
     ring = (dist.get_world_size() - 1) / dist.get_world_size()
     with torch.no_grad():
-        products = _seconds(lambda: product(x, w), 20)
-    copies = _seconds(lambda: target.copy_(source), 6)
-    part = torch.randn(_EXCHANGED // dist.get_world_size())
-    exchanges = _seconds(lambda: dist.all_reduce(sent), 6)
-    gathers = _seconds(lambda: dist.all_gather_into_tensor(sent, part), 6)
-    scatters = _seconds(lambda: dist.reduce_scatter_tensor(part, sent), 6)
+        products = _seconds(lambda: product(x, w), 10)
+    copies = _seconds(lambda: target.copy_(source), 3)
+    exchanges = _seconds(lambda: dist.all_reduce(sent), 3)
+    gathers = _seconds(lambda: dist.all_gather_into_tensor(sent, part), 3)
+    scatters = _seconds(lambda: dist.reduce_scatter_tensor(part, sent), 3)
     return {
         clock: {
             "flops": 2.0 * _SIDE**3 / products[clock],
@@ -50,19 +54,24 @@ def now() -> dict[str, float]:
     return {name: clock() for name, clock in CLOCKS.items()}
 
 
+def between(began: dict[str, float], ended: dict[str, float]) -> dict[str, float]:
+    """Seconds by clock."""
+    return {clock: ended[clock] - began[clock] for clock in CLOCKS}
+
+
+def usual(seconds: list[dict[str, float]]) -> dict[str, float]:
+    """The median, by clock."""
+    return {clock: statistics.median(each[clock] for each in seconds) for clock in CLOCKS}
+
+
 def _seconds(act: Callable[[], object], times: int) -> dict[str, float]:
-    """The fastest of so many, after two that do not count; all workers begin together."""
+    """The median of so many, after one that does not count; all workers begin together."""
     import torch.distributed as dist
 
-    act(), act()
+    act()
     dist.barrier()
     marks = [now()]
     for _ in range(times):
         act()
         marks.append(now())
-    return fastest(marks)
-
-
-def fastest(marks: list[dict[str, float]]) -> dict[str, float]:
-    """The shortest time between two marks, by clock."""
-    return {clock: min(after[clock] - before[clock] for before, after in itertools.pairwise(marks)) for clock in CLOCKS}
+    return usual([between(*pair) for pair in itertools.pairwise(marks)])

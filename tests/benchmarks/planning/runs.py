@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import statistics
 import sys
 import tempfile
 import time
@@ -22,7 +23,7 @@ from models.network import ModelSettings
 from models.training.settings import TrainingSettings
 
 WORKERS, LENGTH, ROWS, MICRO_BATCHES = 2, 512, 2, 2
-WARM, MEASURED = 1, 4
+WARM, MEASURED = 1, 5
 SHAPE = ModelSettings(
     vocabulary_size=8192,
     hidden_size=512,
@@ -98,7 +99,7 @@ def worker(config: dict[str, Any], mode: str) -> None:
     import models.training.loop
     from models.training import deepspeed_engine, engine, run
     from models.training.metrics import threads_for
-    from tests.benchmarks.planning.rates import fastest, now, rates
+    from tests.benchmarks.planning.rates import between, now, rates, usual
     from tests.benchmarks.training import task
 
     # What the loop imports is no part of the memory measured.
@@ -107,14 +108,18 @@ def worker(config: dict[str, Any], mode: str) -> None:
     spec = config["spec"]
     threads_for(torch.device("cpu"), spec.training.threads)
     figures: dict[str, Any] = {}
-    if mode == "time":
-        figures["rates_before"] = rates()
-    marks: list[dict[str, float]] = []
+    began: list[dict[str, float]] = []
+    steps: list[dict[str, float]] = []
+    probes: list[dict[str, dict[str, float]]] = []
     step = deepspeed_engine.DeepSpeedEngine.step
 
     def timed(*arguments: Any) -> Any:
         outcome = step(*arguments)
-        marks.append(now())
+        if began:
+            steps.append(between(began[-1], now()))
+        if mode == "time":
+            probes.append(rates())
+        began.append(now())
         return outcome
 
     dist.barrier()
@@ -127,15 +132,14 @@ def worker(config: dict[str, Any], mode: str) -> None:
         else:
             run._worker(config)
     figures["peak"] = task.peak()
-    figures["step_seconds"] = fastest(marks[WARM - 1 :])
-    figures["steps"] = len(marks)
-    if mode == "time":
-        figures["rates_after"] = rates()
+    figures["step_seconds"] = usual(steps[WARM - 1 :])
+    figures["steps"] = len(began)
+    figures["rates"] = probes
     Path(spec.run_directory, f"measured-{dist.get_rank()}.json").write_text(json.dumps(figures))
 
 
 def measure(name: str, mode: str) -> dict[str, Any]:
-    """Train; the largest worker's memory, seconds of the fastest step after the warm-up, the best rates around it."""
+    """Train; the largest worker's memory, seconds of the median step after the warm-up, the rates between steps."""
     from jobs import job
 
     os.environ.pop("RAY_ADDRESS", None)
@@ -171,12 +175,12 @@ def measure(name: str, mode: str) -> dict[str, Any]:
 
 
 def _rates(measured: list[dict[str, Any]], clock: str) -> dict[str, float]:
-    """The better of before and after the training, of the slower worker: the other one waits for it."""
-    best = [
-        {key: max(rate, each["rates_after"][clock][key]) for key, rate in each["rates_before"][clock].items()}
-        for each in measured
+    """The median of those between steps, of the slower worker: the other one waits for it."""
+    slower = [
+        {key: min(each["rates"][at][clock][key] for each in measured) for key in measured[0]["rates"][at][clock]}
+        for at in range(len(measured[0]["rates"]))
     ]
-    return {key: min(each[key] for each in best) for key in best[0]}
+    return {key: statistics.median(each[key] for each in slower) for key in slower[0]}
 
 
 def measured_apart(name: str, mode: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from jobs.clusters import prices
 from jobs.plan import main
 from jobs.planning import compute, running
 from jobs.planning.answer import answer, as_json, largest_rows
-from jobs.planning.hardware import accelerator, table
+from jobs.planning.hardware import accelerator, cpu, table
 from jobs.planning.memory import memory
 from jobs.planning.shape import Shape, count, of_config, of_model, of_size
 from models.network import PRESETS
@@ -158,6 +158,24 @@ def test_each_kind_of_exchange_has_its_own_rate_where_one_is_known(stage, slower
         assert seconds(**{kind: H100.link / 2}) == pytest.approx(seconds() + sent / H100.link)
     for kind in same:
         assert seconds(**{kind: H100.link / 2}) == seconds()
+
+
+@pytest.mark.parametrize(("stage", "again"), [(0, 1), (1, 1), (2, 2), (3, 2)])
+def test_copies_between_buffers_take_time_on_a_cpu_for_every_micro_batch_that_reduces(stage, again):
+    shape = of_model("1b")
+    training = settings(2, sequences=2, engine="deepspeed", zero_stage=stage)
+
+    def updating(workers, micro_batches, machine):
+        return compute.step_time(shape, training, workers, micro_batches, machine, 0.4).updating
+
+    slow, fast = (cpu(1e11, memory_bandwidth=rate) for rate in (1e9, 2e9))
+    once, twice = (compute.copied(shape, training, 2, micro_batches) for micro_batches in (1, 2))
+    assert twice == again * once >= 8 * shape.parameters
+    assert compute.copied(shape, training, 1, 2) == 0
+    assert updating(2, 2, slow) - updating(2, 1, slow) == pytest.approx((twice - once) / 1e9)
+    assert updating(2, 2, fast) == pytest.approx(updating(2, 2, slow) / 2)
+    # What training reaches of a GPU's peak has been measured with all of it.
+    assert updating(2, 2, H100) == 0
 
 
 def test_a_bill_is_of_whole_instances_at_the_tables_prices():
