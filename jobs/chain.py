@@ -5,7 +5,8 @@
 
 Each stage is a process of its own, which joins the cluster that RAY_ADDRESS names: its memory goes when it ends, and
 its exit code and log (`<output>/jobs/<stage>/log.txt`) are its own. A stage that is done is recognised; one that was
-cut short goes on where it was. SIGTERM and Ctrl-C reach the running stage, which may write a checkpoint first.
+cut short goes on where it was. SIGTERM and Ctrl-C reach the running stage, which may write a checkpoint first. So does
+the end of the chain itself, however it comes: no stage works on beside those of the next chain.
 `<output>/stages.json` holds how each stage stands.
 Exit status: 0 done, 2 a recipe is wrong, 130 stopped, else the failed stage's own.
 """
@@ -13,6 +14,7 @@ Exit status: 0 done, 2 a recipe is wrong, 130 stopped, else the failed stage's o
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import os
 import signal
@@ -58,6 +60,7 @@ class Processes:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
+            preexec_fn=_ends_with_parent,  # noqa: PLW1509 (one system call, which takes no lock of another thread's)
         )
         if self.stopped:
             process.terminate()
@@ -169,6 +172,17 @@ def _known(stages: Stages, name: str) -> None:
     names = [stage.name for stage in stages.stages]
     if name not in names:
         raise RecipeError(f"--from {name}: no such stage; there are {', '.join(names)}")
+
+
+_LIBC = ctypes.CDLL(None)
+_PARENT_DEATH_SIGNAL = 1
+"""PR_SET_PDEATHSIG of prctl(2), which Linux alone has."""
+
+
+def _ends_with_parent() -> None:
+    """In the child, before its program: SIGTERM once the parent is gone, however it went."""
+    if hasattr(_LIBC, "prctl"):
+        _LIBC.prctl(_PARENT_DEATH_SIGNAL, signal.SIGTERM)
 
 
 def _below(pid: int) -> list[int]:

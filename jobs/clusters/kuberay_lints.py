@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 
 from jobs.clusters.definition import Definition, Where, below
-from jobs.clusters.kubernetes import cluster_spec
+from jobs.clusters.kubernetes import as_ray_file, cluster_spec
 from jobs.clusters.nodes import containers, groups, head, workers
+from pipelines.tokens.reach import LIMITS_VARIABLE, limit_of, told_limits
 
 Lines = Iterator[tuple[Where, str]]
 
@@ -53,6 +55,31 @@ def autoscaler_version(definition: Definition) -> Lines:
         yield (*where, "enableInTreeAutoscaling"), "the cluster neither grows nor shrinks: true"
     elif below(spec, "autoscalerOptions", "version") != "v2":
         yield (*where, "autoscalerOptions"), "version: v2"
+
+
+def limits_untold(definition: Definition) -> Lines:
+    """A driver cannot ask the operator what could come: `device: auto` would train on CPUs while no GPU is there."""
+    group, spec = head(definition), cluster_spec(definition)[1]
+    if group is None or not spec.get("enableInTreeAutoscaling"):
+        return
+    try:
+        made = as_ray_file(spec)
+    except Exception:  # told by kubernetes.autoscaler_view
+        return
+    limits = {name: limit_of(made, name) for name in ("CPU", "GPU")}
+    expected = f"{LIMITS_VARIABLE} with '{json.dumps({name: round(count) for name, count in limits.items()})}'"
+    where, container = next(containers(group), (group.config_where, {}))
+    for i, variable in enumerate(container.get("env") or []):
+        if below(variable, "name") == LIMITS_VARIABLE:
+            try:
+                told = told_limits(str(below(variable, "value")))
+            except ValueError as error:
+                yield (*where, "env", i), str(error)
+                return
+            if {name: told.get(name, 0.0) for name in limits} != limits:
+                yield (*where, "env", i), f"not what the groups can come to: {expected}"
+            return
+    yield where, f"drivers do not know what can come: env {expected}"
 
 
 def image_moves(definition: Definition) -> Lines:

@@ -112,21 +112,31 @@ def runtime_env(definition: Definition) -> Iterator[Finding]:
 
 def autoscaler_view(definition: Definition) -> list[Finding]:
     """What Ray's autoscaler would stumble over when it reads the cluster."""
-    from ray.autoscaler._private.kuberay import autoscaling_config
-
     where, spec = cluster_spec(definition)
     if not spec.get("enableInTreeAutoscaling"):
         return []
-    logging.getLogger(autoscaling_config.__name__).setLevel(logging.ERROR)
-    metadata = {"name": "checked", "namespace": "checked"}
     try:
-        autoscaling_config._derive_autoscaling_config_from_ray_cr({"metadata": metadata, "spec": copy.deepcopy(spec)})
+        as_ray_file(spec)
     except KeyError as error:
         return [Finding(RULE, where, f"Ray's autoscaler expects {error} in each group")]
     except Exception as error:  # Ray raises what it happens to stumble over
         said = str(error).splitlines()[0] if str(error) else ""
         return [Finding(RULE, where, f"Ray's autoscaler cannot use it: {type(error).__name__}: {said}")]
     return []
+
+
+def as_ray_file(spec: dict[str, Any]) -> dict[str, Any]:
+    """The cluster as Ray's autoscaler sees it: the content of a cluster file of Ray's schema.
+
+    Raises:
+        Exception: whatever Ray raises where a group lacks something.
+    """
+    from ray.autoscaler._private.kuberay import autoscaling_config
+
+    logging.getLogger(autoscaling_config.__name__).setLevel(logging.ERROR)
+    whole = {"metadata": {"name": "checked", "namespace": "checked"}, "spec": copy.deepcopy(spec)}
+    made: dict[str, Any] = autoscaling_config._derive_autoscaling_config_from_ray_cr(whole)
+    return made
 
 
 def _versions(crd: dict[str, Any]) -> Iterator[tuple[tuple[str, str], Any]]:

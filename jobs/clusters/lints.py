@@ -78,6 +78,7 @@ LINTS = (
     Lint("kuberay-head-takes-work", ("kuberay",), kuberay_lints.head_takes_work, _CLUSTERS),
     Lint("kuberay-service-open", ("kuberay",), kuberay_lints.service_open, _CLUSTERS),
     Lint("kuberay-autoscaler", ("kuberay",), kuberay_lints.autoscaler_version, _CLUSTERS),
+    Lint("kuberay-limits", ("kuberay",), kuberay_lints.limits_untold, _CLUSTERS),
     Lint("kuberay-image-moves", ("kuberay",), kuberay_lints.image_moves, _CLUSTERS),
     Lint("kuberay-no-limit", ("kuberay",), kuberay_lints.no_limit, _CLUSTERS),
     Lint("kuberay-unlabelled", ("kuberay",), kuberay_lints.unlabelled, _CLUSTERS),

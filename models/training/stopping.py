@@ -44,10 +44,10 @@ def stops_with_checkpoint(run_directory: str, name: str) -> Iterator[None]:
     def stop(number: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         signal.signal(signal.SIGINT, lambda again, frame: sys.exit(128 + again))
-        print(f"{name}: told to stop; a checkpoint first", flush=True)
+        _say(f"{name}: told to stop; a checkpoint first")
         step = _save(run_directory)
         kept = "no checkpoint" if step is None else f"the checkpoint of step {step:,}"
-        print(f"{name}: stopped with {kept}; the same command goes on from there", flush=True)
+        _say(f"{name}: stopped with {kept}; the same command goes on from there")
         sys.exit(128 + number)
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
@@ -63,6 +63,12 @@ def asked_to_stop(run_directory: str) -> float | None:
     """When somebody asked the run to stop, in milliseconds since 1970."""
     content = read_file(f"{run_directory}/{STOP}")
     return None if content is None else float(content)
+
+
+def _say(line: str) -> None:
+    # Where the one who reads has been killed there is nobody to tell, but a checkpoint to write.
+    with contextlib.suppress(OSError):
+        print(line, flush=True)
 
 
 def _forget(run_directory: str) -> None:

@@ -7,6 +7,7 @@ what an undisturbed chain leaves. About twenty minutes on two cores. Needs root 
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -146,6 +147,27 @@ def test_the_training_went_on_from_a_checkpoint(disturbed: Path) -> None:
     (resumed,) = [event for event in events if event["event"] == "resume"]
     assert resumed["step"] >= 100
     assert [event["kind"] for event in events if event["event"] == "failure"] == ["worker"]
+
+
+def test_jobs_submit_takes_the_home_along_and_leaves_the_same(
+    cluster: Cluster, undisturbed: Path, disturbed: Path
+) -> None:
+    """The home is a directory that only the cluster's machines know; the driver's exit status comes back."""
+    checkout = cluster.laptop.home / "groundwork"
+    mine = checkout / "jobs/recipes/mine.yaml"
+    mine.write_text(f"base: ../../{TINY}/curate.yaml\nunit_bytes: 150000\n")
+    command = f"GROUNDWORK_HOME={hosts.SHARED}/home python -m jobs.submit curate jobs/recipes/mine.yaml"
+    with home(cluster, "submitted"):
+        # Only the cluster can know that the file is not there: this is the driver's own status.
+        refused = cluster.laptop.run(f"{command} language.model=runs/nowhere.ftz", 200, cluster.variables)
+        assert refused.returncode == 2, refused.stdout
+        assert "FAILED" in refused.stdout
+        assert f"{hosts.SHARED}/home/runs/nowhere.ftz" in refused.stdout
+        cluster.type(command, 400)
+        again = cluster.type(f"{command} --resume --json", 200)
+    wanted = {path: told for path, told in fingerprints(undisturbed).items() if path.startswith(("corpus", "rejects"))}
+    assert fingerprints(cluster.network.shared / "submitted/runs/quickstart") == wanted
+    assert json.loads(again.splitlines()[-1])["status"] == "succeeded"
 
 
 def test_ray_down_leaves_no_process(cluster: Cluster, disturbed: Path) -> None:

@@ -194,17 +194,23 @@ def test_the_table_says_how_each_stands() -> None:
 
 
 SLEEPER = """
-import signal, sys, time
-sys.argv[0] = "x"
-signal.signal(signal.SIGTERM, lambda number, frame: (print("saved", flush=True), sys.exit(143)))
+import pathlib, signal, sys, time
+
+def save(number, frame):
+    pathlib.Path("saved").touch()
+    print("saved", flush=True)
+    sys.exit(143)
+
+signal.signal(signal.SIGTERM, save)
 print("started", flush=True)
 time.sleep(60)
 """
 
 
-def test_sigterm_reaches_the_running_stage_which_has_its_last_word(tmp_path: Path) -> None:
-    (tmp_path / "jobs").mkdir()
-    (tmp_path / "jobs/sleeper.py").write_text(SLEEPER)
+def running_chain(place: Path) -> subprocess.Popen[str]:
+    """A chain of one stage that sleeps, as soon as it does."""
+    (place / "jobs").mkdir()
+    (place / "jobs/sleeper.py").write_text(SLEEPER)
     driver = f"""
 import signal, sys
 sys.path.insert(0, {str(storage.checkout())!r})
@@ -212,7 +218,7 @@ from pathlib import Path
 from jobs.chain import Processes
 from jobs.chaining.stages import Stage
 import os
-os.chdir({str(tmp_path)!r})
+os.chdir({str(place)!r})
 processes = Processes()
 signal.signal(signal.SIGTERM, processes.stop)
 ended = processes.run(Stage("s", "sleeper"), Path("r.yaml"), "s", lambda line: print(line, flush=True))
@@ -226,6 +232,21 @@ print(processes.run(Stage("s", "sleeper"), Path("r.yaml"), "s", print).status)
     deadline = time.monotonic() + 60
     while process.stdout.readline() != "started\n":
         assert time.monotonic() < deadline
+    return process
+
+
+def test_sigterm_reaches_the_running_stage_which_has_its_last_word(tmp_path: Path) -> None:
+    process = running_chain(tmp_path)
     process.send_signal(signal.SIGTERM)
     rest = process.communicate(timeout=30)[0].splitlines()
     assert rest == ["saved", "STOPPED 143 ('started', 'saved')", "STOPPED"]
+
+
+def test_a_chain_that_is_killed_leaves_no_stage_at_work(tmp_path: Path) -> None:
+    process = running_chain(tmp_path)
+    process.kill()
+    process.wait(30)
+    deadline = time.monotonic() + 30
+    while not (tmp_path / "saved").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

@@ -15,6 +15,7 @@ SPOT_WATCH = "  - RAY_AUTH_MODE=token python ~/groundwork-node/spot_watch.py --d
 SPOT_HOOK = "python /opt/groundwork/cluster/spot_watch.py"
 GCP, AZURE, AWS, LOCAL = "gcp.yaml", "azure.yaml", "aws.yaml", "onpremise.yaml"
 CLUSTER, JOB = "kuberay/raycluster.yaml", "kuberay/rayjob.yaml"
+HEAD_CONTAINER = "spec.headGroupSpec.template.spec.containers[0]"
 
 # lint, file, what is replaced (a regular expression, at its first place), by what, and the key that is named
 BROKEN = [
@@ -59,8 +60,8 @@ BROKEN = [
     (
         "secret-in-file",
         CLUSTER,
-        r"          - &ray\n",
-        "          - &ray\n            env: [{name: WANDB_API_KEY, value: abc}]\n",
+        r"- \{name: GROUNDWORK_LIMITS",
+        "- {name: WANDB_API_KEY, value: abc}\n              - {name: GROUNDWORK_LIMITS",
         "",
     ),
     ("unpinned-install", AZURE, r"(?<=azure-common)==1.1.28", "", "head_setup_commands[0]"),
@@ -101,6 +102,10 @@ BROKEN = [
         "spec.headGroupSpec.serviceType",
     ),
     ("kuberay-autoscaler", CLUSTER, r"version: v2", "version: v1", "spec.autoscalerOptions"),
+    ("kuberay-limits", CLUSTER, r"GROUNDWORK_LIMITS", "OTHER", HEAD_CONTAINER),
+    ("kuberay-limits", CLUSTER, r'"GPU": 40', '"GPU": 8', f"{HEAD_CONTAINER}.env[0]"),
+    ("kuberay-limits", CLUSTER, r'"GPU": 40', "GPU: 40", f"{HEAD_CONTAINER}.env[0]"),
+    ("kuberay-limits", JOB, r"maxReplicas: 16", "maxReplicas: 4", ""),
     ("kuberay-image-moves", CLUSTER, r"groundwork:0.1.0", "groundwork:latest", ""),
     ("kuberay-image-moves", JOB, r"registry.example/groundwork:0.1.0", "registry.example:5000/groundwork", ""),
     ("kuberay-no-limit", CLUSTER, r"      maxReplicas: 16.*\n", "", "spec.workerGroupSpecs[0]"),

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.storage import checkout
-from pipelines.tokens.reach import FILE_VARIABLE, limit, within_reach
+from pipelines.tokens.reach import FILE_VARIABLE, LIMITS_VARIABLE, limit, told_limits, within_reach
 
 ROOM = checkout() / "cluster"
 
@@ -36,6 +36,12 @@ def test_a_file_that_is_no_yaml_is_named(tmp_path: Path) -> None:
         limit(tmp_path / "cluster.yaml", "GPU")
 
 
+@pytest.mark.parametrize("told", ["64", "[1]", '{"GPU": "many"}', '{"GPU": null}', "{GPU: 8}"])
+def test_limits_that_are_no_object_of_numbers_are_named(told: str) -> None:
+    with pytest.raises(ValueError, match=f"^{LIMITS_VARIABLE}=.*: expected a JSON object of numbers, such as "):
+        told_limits(told)
+
+
 @pytest.mark.parametrize("name", ["aws.yaml", "gcp.yaml", "azure.yaml"])
 def test_the_shipped_clusters_of_clouds_could_bring_gpus(name: str) -> None:
     assert limit(ROOM / name, "GPU") > 0
@@ -53,3 +59,5 @@ def test_a_file_counts_where_there_is_an_autoscaler(
     for nowhere in (str(tmp_path / "none.yaml"), ""):
         monkeypatch.setenv(FILE_VARIABLE, nowhere)
         assert (within_reach("GPU"), within_reach("CPU")) == (0.0, 2.0)
+    monkeypatch.setenv(LIMITS_VARIABLE, '{"GPU": 16, "CPU": 1}')
+    assert (within_reach("GPU"), within_reach("CPU"), within_reach("TPU")) == (16.0, 2.0, 0.0)
