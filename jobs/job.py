@@ -5,7 +5,7 @@
 A job's run directory is `<output>/jobs/<name>/`: `recipe.yaml` (resolved), `result.json` (written last),
 `metrics.jsonl` where the job measures over time, and whatever its report needs. A job is *finished* when its
 `result.json` carries the fingerprint of the same recipe, the same inputs and the same version; running it again
-then prints the result and does nothing.
+then prints the result and does nothing. One driver at a time works on a run (`sole`).
 Exit status: 0 done, 1 failed, 2 the recipe or the arguments are wrong.
 """
 
@@ -36,6 +36,7 @@ from jobs.clusters.asks import Ask
 from jobs.config import RecipeError
 from jobs.dry_run import Market, MarketError, Plan, asked, figures
 from jobs.head import session_directory
+from jobs.sole import Busy, sole_driver
 from pipelines import storage
 from pipelines.storage import Location
 
@@ -244,15 +245,16 @@ def main(job: Job[Any], arguments: Sequence[str] | None = None) -> int:
     if options.dry_run:
         _show_plan(job, recipe, plan, market, options.json)
         return 0
-    if not options.force and (result := finished(job, recipe)) is not None:
-        print(f"jobs.{job.name}: {recipe.name} is already done ({recipe.run_directory}); --force does it again")
-        _show(result, options.json)
+    if not options.force and _told_finished(job, recipe, options.json):
         return 0
     try:
-        if options.force:
-            storage.remove(recipe.run_directory)
-        result = _run(job, recipe)
-    except InputError as error:
+        with sole_driver(recipe.run_directory) as waited:
+            if options.force:
+                storage.remove(recipe.run_directory)
+            elif waited and _told_finished(job, recipe, options.json):
+                return 0
+            result = _run(job, recipe)
+    except (InputError, Busy) as error:
         print(f"jobs.{job.name}: {error}", file=sys.stderr)
         return 1
     except Exception as error:
@@ -265,6 +267,16 @@ def main(job: Job[Any], arguments: Sequence[str] | None = None) -> int:
         return 1
     _show(result, options.json)
     return 0
+
+
+def _told_finished(job: Job[Any], recipe: Recipe, as_json: bool) -> bool:
+    """Show the result of this very work, if it was done before."""
+    result = finished(job, recipe)
+    if result is None:
+        return False
+    print(f"jobs.{job.name}: {recipe.name} is already done ({recipe.run_directory}); --force does it again")
+    _show(result, as_json)
+    return True
 
 
 def _last_line(error: Exception) -> str:

@@ -1,9 +1,12 @@
 import json
+import os
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from jobs import config
+from jobs import config, sole
 from jobs.clusters.asks import Ask
 from jobs.dry_run import Plan
 from jobs.job import InputError, Job, Outcome, Recipe, finished, main, require
@@ -70,6 +73,50 @@ def test_finished_work_is_not_done_again_until_recipe_or_input_changes(recipe: P
     assert job.runs == 3
     assert main(job, [str(recipe), "factor=2", "--force"]) == 0
     assert job.runs == 4
+
+
+class Slow(Count):
+    """Counts when it is let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun, self.let = threading.Event(), threading.Event()
+
+    def run(self, recipe: CountRecipe) -> Outcome:
+        self.begun.set()
+        assert self.let.wait(30)
+        return super().run(recipe)
+
+
+@pytest.fixture
+def working(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Slow]:
+    """A driver that is at work on the recipe."""
+    monkeypatch.setattr(sole, "RENEWED_SECONDS", 0.05)
+    monkeypatch.setattr(sole, "STALE_SECONDS", 1.0)
+    job = Slow()
+    thread = threading.Thread(target=main, args=(job, [str(recipe)]))
+    thread.start()
+    assert job.begun.wait(30)
+    yield job
+    job.let.set()
+    thread.join()
+
+
+def test_a_second_driver_leaves_a_run_to_the_first(
+    recipe: Path, working: Slow, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    second = Count()
+    assert main(second, [str(recipe), "factor=2", "--force"]) == 1
+    assert f"{tmp_path}/out/jobs/count: process {os.getpid()} on " in capsys.readouterr().err
+    assert second.runs == 0
+    assert (tmp_path / "out/jobs/count/recipe.yaml").exists()
+
+
+def test_what_the_first_driver_has_done_is_not_done_again(recipe: Path, working: Slow) -> None:
+    threading.Timer(0.3, working.let.set).start()
+    second = Count()
+    assert main(second, [str(recipe)]) == 0
+    assert (working.runs, second.runs) == (1, 0)
 
 
 def test_json_last_line_has_the_five_keys(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
