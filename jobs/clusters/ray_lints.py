@@ -41,8 +41,9 @@ def head_takes_work(definition: Definition) -> Lines:
     else:
         for where, command in starts(definition):
             for words in start_words(command):
-                if "--head" in words and "--num-cpus=0" not in words:
-                    yield where, "the head takes work: give its `ray start` --num-cpus=0"
+                missing = [option for option in ("--num-cpus=0", "--num-gpus=0") if option not in words]
+                if "--head" in words and missing:
+                    yield where, f"the head takes work: give its `ray start` {' '.join(missing)}"
 
 
 def head_on_spot(definition: Definition) -> Lines:

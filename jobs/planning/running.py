@@ -77,11 +77,12 @@ class Cost:
 
 
 def costs(prices: Prices, gpu: str, gpus: int, hours: float) -> tuple[Cost | None, Cost | None]:
-    """The cheapest on demand and on spot; None where nobody sells these GPUs, or the price is not known."""
+    """The cheapest on demand and on spot; None where nobody sells these GPUs, or the price is not known.
+
+    Up to `PER_NODE` GPUs are of one node where such nodes are sold, as the time of their exchange is counted.
+    """
     sold = [each for each in prices.instances.values() if each.gpu == gpu and each.gpus]
-    if gpus >= PER_NODE:
-        # Of many small nodes the network is no match, where there are large ones.
-        sold = [each for each in sold if each.gpus >= PER_NODE] or sold
+    sold = [each for each in sold if each.gpus >= min(gpus, PER_NODE)] or sold
     demand, spot = [], []
     for instance in sold:
         nodes = math.ceil(gpus / instance.gpus)

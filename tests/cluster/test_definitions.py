@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
@@ -204,3 +205,19 @@ def test_prometheus_reads_the_file_that_ray_writes() -> None:
         jobs = yaml.safe_load(path.read_text())["scrape_configs"]
         files = [file for job in jobs for config in job.get("file_sd_configs", []) for file in config["files"]]
         assert f"/tmp/ray/{PROMETHEUS_SERVICE_DISCOVERY_FILE}" in files, path
+
+
+def test_a_node_that_becomes_an_image_keeps_no_secret_of_its_cluster(tmp_path: Path) -> None:
+    secret = [".ray/auth_token", ".groundwork-tls/ca.key", "ray_bootstrap_key.pem", "ray_bootstrap_config.yaml"]
+    secret += [".ssh/authorized_keys", "scratch/spilled"]
+    kept = ["groundwork-venv/requirements.txt", "groundwork-node/node.sh", ".groundwork-env"]
+    for name in [*secret, *kept]:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("x")
+    command = ["bash", str(ROOM / "node.sh"), "--image"]
+    done = subprocess.run(
+        command, env={**os.environ, "HOME": str(tmp_path)}, capture_output=True, text=True, check=True
+    )
+    assert "make the image now" in done.stdout
+    left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    assert left == set(kept)

@@ -146,3 +146,25 @@ def test_any_prefix_of_shuffled_rows_is_a_mix() -> None:
     first = [row["id"][0] for row in archives.shuffled(rows)[:100]]
     assert 30 < first.count("a") < 70
     assert archives.shuffled(rows) == archives.shuffled(reversed(rows))
+
+
+def test_a_bucket_gets_the_whole_directory_and_its_record_last(tmp_path: Path) -> None:
+    here, there = tmp_path / "here", f"file://{tmp_path}/there"
+    (here / "web").mkdir(parents=True)
+    files = {"web/a.warc": b"\x00a", "b.txt": b"b"}
+    for name, content in files.items():
+        (here / name).write_bytes(content)
+    record: dict[str, Any] = {"recipe": "r", "files": [{"path": name} for name in files]}
+    fetch.send(record, here, there)
+    found = {str(path.relative_to(tmp_path / "there")): path for path in (tmp_path / "there").rglob("*.*")}
+    assert {name: path.read_bytes() for name, path in found.items() if name in files} == files
+    assert json.loads(found["sources.json"].read_text()) == record
+    (tmp_path / "there/b.txt").write_bytes(b"kept")
+    fetch.send(record, here, there)
+    assert (tmp_path / "there/b.txt").read_bytes() == b"kept"
+    fetch.send(record, here, there, again=True)
+    assert (tmp_path / "there/b.txt").read_bytes() == b"b"
+    (here / "b.txt").unlink()
+    with pytest.raises(FileNotFoundError):
+        fetch.send(record | {"recipe": "other"}, here, there)
+    assert not (tmp_path / "there/sources.json").exists()

@@ -22,6 +22,7 @@ BROKEN = [
     ("head-takes-work", GCP, r"resources: \{CPU: 0\}", "resources: {CPU: 8}", "available_node_types.head.resources"),
     ("head-takes-work", AZURE, r"\{CPU: 0\}", "{}", "available_node_types.head.resources"),
     ("head-takes-work", LOCAL, r" --num-cpus=0", "", "head_start_ray_commands[1]"),
+    ("head-takes-work", LOCAL, r" --num-gpus=0", "", "head_start_ray_commands[1]"),
     ("head-on-spot", AZURE, r"osDiskSize: 200", "priority: Spot", "available_node_types.head.node_config"),
     ("dashboard-open", GCP, r"host=127.0.0.1", "host=0.0.0.0", "head_start_ray_commands[1]"),
     ("dashboard-open", LOCAL, r"host=127.0.0.1", "host 192.0.2.10", "head_start_ray_commands[1]"),

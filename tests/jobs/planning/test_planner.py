@@ -178,6 +178,14 @@ def test_copies_between_buffers_take_time_on_a_cpu_for_every_micro_batch_that_re
     assert updating(2, 2, H100) == 0
 
 
+@pytest.mark.parametrize("gpus", [1, 2, 4, 5, 8, 16])
+@pytest.mark.parametrize("gpu", ["a10g-24gb", "l4-24gb", "h100-80gb"])
+def test_a_bill_is_of_nodes_whose_gpus_are_joined_as_their_exchange_is_counted(gpu, gpus):
+    for cost in running.costs(prices.load(), gpu, gpus, 1.0):
+        assert cost.instance.gpus >= min(gpus, 8)
+        assert cost.nodes == math.ceil(gpus / cost.instance.gpus)
+
+
 def test_a_bill_is_of_whole_instances_at_the_tables_prices():
     held = prices.load()
     on_demand, spot = running.costs(held, "h100-80gb", 65, 10.0)
