@@ -149,9 +149,7 @@ def test_the_training_went_on_from_a_checkpoint(disturbed: Path) -> None:
     assert [event["kind"] for event in events if event["event"] == "failure"] == ["worker"]
 
 
-def test_jobs_submit_takes_the_home_along_and_leaves_the_same(
-    cluster: Cluster, undisturbed: Path, disturbed: Path
-) -> None:
+def test_jobs_submit_takes_the_home_along_and_leaves_the_same(cluster: Cluster, undisturbed: Path) -> None:
     """The home is a directory that only the cluster's machines know; the driver's exit status comes back."""
     checkout = cluster.laptop.home / "groundwork"
     mine = checkout / "jobs/recipes/mine.yaml"
