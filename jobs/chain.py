@@ -1,13 +1,14 @@
 """Run a chain of jobs as one: curate, tokenize, tune, pretrain, evaluate, …, each when the one before is done.
 
-    python -m jobs.chain CHAIN.yaml|DIR [STAGE.key=value ...] [--from STAGE] [--json] [--dry-run [--cluster FILE]]
+    python -m jobs.chain CHAIN.yaml|DIR [STAGE.key=value ...] [--from STAGE] [--force] [--json]
+        [--dry-run [--cluster FILE]]
     python -m jobs.submit chain CHAIN.yaml          # the same as one Ray job, whose driver runs on the cluster's head
 
 Each stage is a process of its own, which joins the cluster that RAY_ADDRESS names: its memory goes when it ends, and
 its exit code and log (`<output>/jobs/<stage>/log.txt`) are its own. A stage that is done is recognised; one that was
-cut short goes on where it was. SIGTERM and Ctrl-C reach the running stage, which may write a checkpoint first. So does
-the end of the chain itself, however it comes: no stage works on beside those of the next chain.
-`<output>/stages.json` holds how each stage stands.
+cut short goes on where it was. With `--force` each stage is done again; with `--from` too, each from that one on.
+SIGTERM and Ctrl-C reach the running stage, which may write a checkpoint first. So does the end of the chain itself,
+however it comes: no stage works on beside those of the next chain. `<output>/stages.json` holds how each stage stands.
 Exit status: 0 done, 2 a recipe is wrong, 130 stopped, else the failed stage's own.
 """
 
@@ -23,7 +24,6 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -47,11 +47,11 @@ class Processes:
         self.stopped = False
         self._process: subprocess.Popen[str] | None = None
 
-    def run(self, stage: Stage, recipe: Path, label: str, emit: Callable[[str], None]) -> Ended:
+    def run(self, stage: Stage, recipe: str, label: str, emit: Callable[[str], None]) -> Ended:
         """See `Runner`."""
         if self.stopped:
             return Ended(STOPPED, 130, ())
-        command = [sys.executable, "-m", f"jobs.{stage.job}", str(recipe), *stage.overrides]
+        command = [sys.executable, "-m", f"jobs.{stage.job}", recipe, *stage.words]
         process = self._process = subprocess.Popen(
             command,
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
@@ -116,6 +116,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         stages = load(options.place, options.overrides)
         if options.first is not None:
             _known(stages, options.first)
+        if options.force:
+            stages = stages.forced(options.first)
         if options.dry_run:
             _show(plans(stages, market), options.json)
             return 0
@@ -147,13 +149,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _plan(stages: Stages, stage: Stage, market: Market | None) -> dict[str, Any]:
     about: dict[str, Any] = {"stage": stage.name, "job": stage.job}
     path = stages.recipe_of(stage)
-    if stage.recipe_of and not path.exists():
+    if not stages.written(stage):
         return {**about, "state": "waits", "work": [f"{path}: not there; it is made by {stage.recipe_of}"], "asks": []}
     job, recipe = loaded(stage, path)
     try:
         job.inputs(recipe)
         plan = job.plan(recipe)
-        state = "done" if finished(job, recipe) is not None else "ready"
+        state = "ready" if stage.force or finished(job, recipe) is None else "done"
     except InputError as error:
         plan, state = Plan([str(error)], job.asks(recipe)), "waits"
     labels = recipe.node_labels
@@ -200,6 +202,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("place", metavar="CHAIN.yaml|DIR", help="a chain's recipe, or a directory of recipes")
     parser.add_argument("overrides", nargs="*", metavar="STAGE.key=value", help="dotted keys of one stage's recipe")
     parser.add_argument("--from", dest="first", metavar="STAGE", help="begin there; what is before is taken as it is")
+    parser.add_argument("--force", action="store_true", help="do each stage again (those of --from) even if it is done")
     parser.add_argument("--json", action="store_true", help="the last line is one JSON object")
     parser.add_argument("--dry-run", action="store_true", help="print each stage's plan, do nothing")
     Market.add_arguments(parser)

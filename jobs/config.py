@@ -19,6 +19,8 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from pipelines import storage
+
 R = TypeVar("R", bound=BaseModel)
 
 
@@ -31,13 +33,13 @@ def load(schema: type[R], path: str | os.PathLike[str], overrides: Sequence[str]
 
     Args:
         schema: the settings the recipe must fit.
-        path: a YAML file; its `base:` (relative to the file) is read first and its own keys win.
+        path: a YAML file, by its path or URI; its `base:` (relative to the file) is read first and its own keys win.
         overrides: `dotted.key=value` words; values are YAML, lists are indexed by number.
 
     Raises:
         RecipeError: with one line for each thing that is wrong.
     """
-    values = _read(Path(path), ())
+    values = _read(os.fspath(path), ())
     origins = [f"{path}"]
     for word in overrides:
         _override(values, word)
@@ -53,14 +55,17 @@ def dump(recipe: BaseModel) -> str:
     return yaml.safe_dump(recipe.model_dump(mode="json", by_alias=True), sort_keys=False, allow_unicode=True, width=110)
 
 
-def _read(path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
-    if path.resolve() in chain:
+def _read(path: str, chain: tuple[str, ...]) -> dict[str, Any]:
+    # A relative path is from here, as people type it; storage would look for it below the home.
+    is_uri = "://" in path
+    own = path if is_uri else os.path.realpath(path)
+    if own in chain:
         raise RecipeError(f"{path}: its `base:` leads back to itself")
     try:
-        text = path.read_text(encoding="utf-8")
+        text = storage.read_bytes(own).decode()
     except FileNotFoundError:
-        raise RecipeError(f"{path}: no such recipe{_near_files(path)}") from None
-    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: no such recipe{'' if is_uri else _near_files(Path(path))}") from None
+    except (OSError, ValueError) as error:
         raise RecipeError(f"{path}: cannot be read ({error})") from None
     try:
         values = yaml.safe_load(text)
@@ -75,7 +80,7 @@ def _read(path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
         return values
     if not isinstance(base, str):
         raise RecipeError(f"{path}: base: expected the path of a recipe, found {base!r}")
-    return _merge(_read(path.parent / base, (*chain, path.resolve())), values)
+    return _merge(_read(storage.beside(path, base), (*chain, own)), values)
 
 
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

@@ -41,6 +41,8 @@ from pipelines import storage
 from pipelines.storage import Location
 
 VERSION = "0.1.0"
+LOG = "log.txt"
+"""Of a run directory: a chain's log of the job, which `--force` leaves, as the chain writes it meanwhile."""
 
 
 class Recipe(BaseModel, extra="forbid", frozen=True):
@@ -250,7 +252,7 @@ def main(job: Job[Any], arguments: Sequence[str] | None = None) -> int:
     try:
         with sole_driver(recipe.run_directory) as waited:
             if options.force:
-                storage.remove(recipe.run_directory)
+                storage.clear(recipe.run_directory, keep=(LOG,))
             elif waited and _told_finished(job, recipe, options.json):
                 return 0
             result = _run(job, recipe)
@@ -291,7 +293,7 @@ def _arguments(job: Job[Any], arguments: Sequence[str] | None) -> argparse.Names
     parser = argparse.ArgumentParser(
         prog=f"python -m jobs.{job.name}", description=(module.__doc__ or "").split("\n")[0]
     )
-    parser.add_argument("recipe", help="a recipe (YAML)")
+    parser.add_argument("recipe", help="a recipe (YAML): a path or URI")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="dotted keys of the recipe")
     parser.add_argument("--json", action="store_true", help="the last line is one JSON object")
     parser.add_argument("--dry-run", action="store_true", help="print the resolved recipe and the plan, do nothing")

@@ -43,22 +43,23 @@ _ASKS = (
 )
 
 
-def plans(recipes: Sequence[Path]) -> list[dict[str, Any]]:
+def plans(recipes: Sequence[str]) -> list[dict[str, Any]]:
     """For each recipe: its name, its job, the state (`done`, `ready`, `waits`), work and resources.
 
     Raises:
         RecipeError: a recipe is wrong, or no job is known for it.
     """
-    return [_plan(path) for path in recipes]
+    return [_plan(place) for place in recipes]
 
 
-def chain(places: Sequence[str]) -> list[Path]:
+def chain(places: Sequence[str]) -> list[str]:
     """The recipes that the words of a command line name, directories taken apart in the stages' order."""
     order = {stage.name: number for number, stage in enumerate(STAGES)}
-    found: list[Path] = []
-    for place in map(Path, places):
-        if place.is_dir():
-            found += sorted(place.glob("*.yaml"), key=lambda path: (order.get(path.stem, len(order)), path.stem))
+    found: list[str] = []
+    for place in places:
+        if Path(place).is_dir():
+            held = Path(place).glob("*.yaml")
+            found += map(str, sorted(held, key=lambda path: (order.get(path.stem, len(order)), path.stem)))
         else:
             found.append(place)
     return found
@@ -72,12 +73,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _show_answer(_by_flags(options), options.json)
         if options.tokens:
             raise InputError("--tokens goes with --parameters or --model; a recipe has its own")
-        paths = chain(options.places or [str(storage.checkout() / RECIPES)])
-        found = plans(paths)
-        single = len(paths) == 1 and found[0]["job"] == "pretrain"
+        recipes = chain(options.places or [str(storage.checkout() / RECIPES)])
+        found = plans(recipes)
+        single = len(recipes) == 1 and found[0]["job"] == "pretrain"
         if not single and (given := _given(options)):
             raise InputError(f"{', '.join(given)}: expected one pretrain recipe, --parameters or --model")
-        answer = _of_recipe(paths[0], options) if single else None
+        answer = _of_recipe(recipes[0], options) if single else None
     except (RecipeError, SubmitError, InputError, PricesError) as error:
         print(f"jobs.plan: {error}", file=sys.stderr)
         return 2
@@ -138,11 +139,11 @@ def _by_flags(options: argparse.Namespace) -> Answer:
     return request.by_flags(shape, options)
 
 
-def _of_recipe(path: Path, options: argparse.Namespace) -> Answer:
+def _of_recipe(place: str, options: argparse.Namespace) -> Answer:
     from jobs.planning import request
     from jobs.pretrain import PretrainRecipe
 
-    return request.of_recipe(config.load(PretrainRecipe, path), options)
+    return request.of_recipe(config.load(PretrainRecipe, place), options)
 
 
 def _show_answer(answer: Answer, as_json: bool) -> int:
@@ -157,11 +158,11 @@ def _show_answer(answer: Answer, as_json: bool) -> int:
     return 0
 
 
-def _plan(path: Path) -> dict[str, Any]:
-    names = {stage.name: stage.job for stage in STAGES}
-    job = submit.load_job(names.get(path.stem) or path.stem.partition("-")[0])
-    recipe: Recipe = config.load(job.recipe, path)
-    about = {"name": recipe.name, "job": job.name, "recipe": str(path)}
+def _plan(place: str) -> dict[str, Any]:
+    names, stem = {stage.name: stage.job for stage in STAGES}, Path(place).stem
+    job = submit.load_job(names.get(stem) or stem.partition("-")[0])
+    recipe: Recipe = config.load(job.recipe, place)
+    about = {"name": recipe.name, "job": job.name, "recipe": place}
     try:
         plan = job.plan(recipe)
         state = "done" if finished(job, recipe) is not None else "ready"

@@ -71,15 +71,15 @@ class Quickstart:
         _kept_head().unlink(missing_ok=True)
         self.head = None
 
-    def run(self, stage: Stage, recipe: Path, label: str, emit: Callable[[str], None]) -> Ended:
+    def run(self, stage: Stage, recipe: str, label: str, emit: Callable[[str], None]) -> Ended:
         """See `Runner`: a Ray job, with the memory of the whole cluster."""
         cluster = self._cluster()
         client = submit.connect(cluster.dashboard)
         self._running = submission = submit.submit(
             client,
             stage.job,
-            str(recipe),
-            stage.overrides,
+            recipe,
+            stage.words,
             variables={"RAY_ADDRESS": cluster.address},
             label=stage.name,
         )

@@ -74,7 +74,7 @@ def submit(
     Args:
         client: of the cluster.
         name: the job's module.
-        recipe: its recipe's path.
+        recipe: its recipe's path or URI.
         overrides: `key=value` words.
         flags: as `--force`.
         variables: go into the environment of all the job's processes.
@@ -92,7 +92,7 @@ def submit(
     files = sent(checkout)
     withheld = secrets_among(files)
     try:
-        word = recipe_word(Path(recipe).resolve(), checkout, local)
+        word = recipe_word(recipe, checkout, local)
         check_size(checkout, [path for path in files if path not in set(withheld)])
     except PackageError as error:
         raise SubmitError(str(error)) from None
@@ -137,11 +137,13 @@ def last_run(client: JobSubmissionClient, name: str, recipe: str) -> str:
     Raises:
         SubmitError: the cluster knows of none.
     """
-    word = Path(recipe).resolve()
+    word = recipe if "://" in recipe else str(Path(recipe).resolve())
     jobs = sorted(client.list_jobs(), key=lambda job: -(job.start_time or 0))
     for job in jobs:
         told = job.metadata or {}
-        if told.get("stage") == name and told.get("run_id") and (storage.checkout() / told.get("recipe", "")) == word:
+        sent_as = told.get("recipe", "")
+        same = word in (sent_as, str(storage.checkout() / sent_as))
+        if told.get("stage") == name and told.get("run_id") and same:
             return str(told["run_id"])
     raise SubmitError(f"--resume: the cluster has no earlier run of {name} with {recipe}; leave it out for a new one")
 
@@ -195,7 +197,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _told(options, submission, "stopped", 130)
     print(f"{submission.submission_id}: {ending.status}" + (f" ({ending.message})" if ending.exit_code else ""))
     if ending.exit_code:
-        print(f"to go on: the same command with --run-id {submission.run_id}", flush=True)
+        anew = " and without --force" if options.force else ""
+        print(f"to go on: the same command with --run-id {submission.run_id}{anew}", flush=True)
     return _told(options, submission, ending.status.lower(), ending.exit_code)
 
 
@@ -205,7 +208,7 @@ def _checked(options: argparse.Namespace, market: Market | None) -> tuple[list[s
         stages = load_chain(options.recipe, options.overrides)
         if not options.dry_run and market is None:
             return [], {}
-        return chain.lines(chain.plans(stages, market)), {}
+        return chain.lines(chain.plans(stages.forced() if options.force else stages, market)), {}
     job = load_job(options.job)
     recipe = config.load(job.recipe, options.recipe, options.overrides)
     metadata = {"run": recipe.name} if isinstance(recipe, Recipe) else {}
@@ -237,7 +240,7 @@ def _told(options: argparse.Namespace, submission: Submission, status: str, code
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m jobs.submit", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("job", metavar="NAME", help="the job: curate, tokenize, tune, pretrain, chain, ...")
-    parser.add_argument("recipe", help="its recipe (YAML)")
+    parser.add_argument("recipe", help="its recipe (YAML): a path or URI")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="dotted keys of the recipe")
     parser.add_argument("--address", help="the dashboard's URL (default: RAY_API_SERVER_ADDRESS)")
     parser.add_argument("--detach", action="store_true", help="do not wait for the end")

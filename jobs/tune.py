@@ -205,10 +205,9 @@ SEARCH = "search.json"
 """Of the run directory: the trials as they stand."""
 
 
-def _recipe_file(name: str) -> Path:
-    """A recipe by its path, from here or from groundwork's own directory."""
-    path = Path(name)
-    return path if path.is_absolute() or path.exists() else storage.checkout() / path
+def _recipe_file(name: str) -> str:
+    """A recipe by its URI, or its path from here or from groundwork's own directory."""
+    return name if "://" in name or Path(name).exists() else str(storage.checkout() / name)
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

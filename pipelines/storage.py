@@ -12,7 +12,7 @@ import json
 import os
 import posixpath
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -89,6 +89,21 @@ def _s3(bucket: str) -> pafs.FileSystem:
 def join(location: str, *parts: str) -> str:
     """A location below another one."""
     return "/".join([location.rstrip("/"), *parts])
+
+
+def beside(location: str, name: str) -> str:
+    """What a file's text names, seen from the file's own directory; an absolute path or a URI stays as it is.
+
+    Args:
+        location: of the file; a relative path is one from the current directory, and so is what is found.
+        name: in its text.
+    """
+    if "://" in name or os.path.isabs(name):
+        return name
+    scheme, separator, path = location.rpartition("://")
+    found = posixpath.join(posixpath.dirname(path), name)
+    # An object store has no directories that `..` could go up.
+    return f"{scheme}{separator}{posixpath.normpath(found)}" if separator else found
 
 
 def exists(location: str) -> bool:
@@ -170,6 +185,14 @@ def remove(location: str) -> None:
         fs.delete_dir(path)
     elif kind != pafs.FileType.NotFound:
         fs.delete_file(path)
+
+
+def clear(directory: str, keep: Collection[str] = ()) -> None:
+    """Delete what a directory holds, but not what has one of the names to keep; nothing there is fine."""
+    fs, path = filesystem(directory)
+    for info in fs.get_file_info(pafs.FileSelector(path, allow_not_found=True)):
+        if info.base_name not in keep:
+            remove(join(directory, info.base_name))
 
 
 class FileInfo(NamedTuple):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol, TextIO
 
 from jobs.chaining.stages import Stage, Stages, loaded
-from jobs.job import Result, finished
+from jobs.job import LOG, Result, finished
 from jobs.progress import clock
 from pipelines import storage
 
@@ -52,8 +52,8 @@ class Ended:
 class Runner(Protocol):
     """How a stage is run: as a process, or as a Ray job of its own."""
 
-    def run(self, stage: Stage, recipe: Path, label: str, emit: Callable[[str], None]) -> Ended:
-        """Bring a stage to its end; each line of its log goes to `emit`."""
+    def run(self, stage: Stage, recipe: str, label: str, emit: Callable[[str], None]) -> Ended:
+        """Bring a stage to its end: its job, on the recipe, with its words. Each line of its log goes to `emit`."""
 
 
 class Chain:
@@ -101,16 +101,15 @@ class Chain:
             self._run(number, stage, label)
 
     def standing(self, stage: Stage) -> Result | None:
-        """The stage's result if this very work was done before."""
-        path = self._stages.recipe_of(stage)
-        if stage.recipe_of and not path.exists():
+        """The stage's result if this very work was done before, and is not to be done again."""
+        if stage.force or not self._stages.written(stage):
             return None
-        return finished(*loaded(stage, path))
+        return finished(*loaded(stage, self._stages.recipe_of(stage)))
 
     def _run(self, number: int, stage: Stage, label: str) -> None:
         started = time.time()
         self._change(number, status=RUNNING, started_at=round(started, 1), seconds=None, exit_code=None)
-        place = storage.join(self.output, "jobs", stage.name, "log.txt")
+        place = storage.join(self.output, "jobs", stage.name, LOG)
         try:
             with _Log(place, stage.name) as log:
                 ended = self._runner.run(stage, self._stages.recipe_of(stage), label, log.add)
@@ -127,15 +126,15 @@ class Chain:
             submission_id=ended.submission_id,
         )
         if ended.status == STOPPED:
-            raise ChainStopped(f"stopped in stage {stage.name}; run it again to go on: finished stages are kept")
+            raise ChainStopped(f"stopped in stage {stage.name}; {_again(stage)} to go on: finished stages are kept")
         if ended.status != SUCCEEDED:
             raise StageFailed(_failure(stage, ended, place), ended.exit_code)
         memory = "" if ended.peak_memory_bytes is None else f", peak memory {ended.peak_memory_bytes / 1e9:.1f} GB"
         print(f"{label}: done in {clock(seconds)}{memory}", flush=True)
 
     def _mark_waiting(self, begin: int) -> None:
-        for record in self.records[begin:]:
-            if record["status"] != SUCCEEDED:
+        for stage, record in zip(self._stages.stages[begin:], self.records[begin:], strict=True):
+            if stage.force or record["status"] != SUCCEEDED:
                 record |= {"status": WAITING, "started_at": None, "seconds": None, "exit_code": None}
         self._write()
 
@@ -210,5 +209,9 @@ def _failure(stage: Stage, ended: Ended, log: str) -> str:
     last = "\n".join(f"  {line}" for line in ended.last_lines[-3:])
     return (
         f"stage {stage.name} ended {ended.status} (exit code {ended.exit_code}); its last lines:\n{last}\n"
-        f"the whole log: {log}\nput right what it says and run it again: finished stages are kept"
+        f"the whole log: {log}\nput right what it says and {_again(stage)}: finished stages are kept"
     )
+
+
+def _again(stage: Stage) -> str:
+    return "run it again without --force" if stage.force else "run it again"

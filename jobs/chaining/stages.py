@@ -13,6 +13,7 @@ from jobs import config
 from jobs.config import RecipeError
 from jobs.job import Job, Recipe
 from jobs.registry import load_job
+from pipelines import storage
 from pipelines.storage import Location
 
 
@@ -24,15 +25,22 @@ class Stage:
         name: of the stage.
         job: its module below `jobs`.
         recipe_of: the stage whose job writes this one's recipe; empty: `recipe` is there already.
-        recipe: the recipe's file; None: `<name>.yaml` of the chain's directory, once the chain is in one.
+        recipe: the recipe's path or URI; None: `<name>.yaml` of the chain's directory, once the chain is in one.
         overrides: `key=value` words for it.
+        force: it is done again even if it is done.
     """
 
     name: str
     job: str
     recipe_of: str = ""
-    recipe: Path | None = None
+    recipe: str | None = None
     overrides: tuple[str, ...] = ()
+    force: bool = False
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What follows the recipe on its job's command line."""
+        return (*self.overrides, "--force") if self.force else self.overrides
 
 
 STAGES = (
@@ -89,8 +97,8 @@ class Stages:
     stages: tuple[Stage, ...]
     output: str
 
-    def recipe_of(self, stage: Stage) -> Path:
-        """The file of a stage's recipe, which may not be there yet.
+    def recipe_of(self, stage: Stage) -> str:
+        """The path or URI of a stage's recipe, which may not be there yet where another stage writes it.
 
         Raises:
             RecipeError: the recipe of the stage that writes it is wrong.
@@ -102,14 +110,24 @@ class Stages:
         written = loaded(writer, self.recipe_of(writer))[1].model_dump().get("recipe")
         if not isinstance(written, str):
             raise RecipeError(f"{stage.name}: recipe_of {writer.name}: jobs.{writer.job} writes no recipe")
-        return Path(written)
+        return written
+
+    def written(self, stage: Stage) -> bool:
+        """Whether a stage's recipe is there, as far as another stage writes it. Raises RecipeError as `recipe_of`."""
+        return not stage.recipe_of or storage.exists(self.recipe_of(stage))
+
+    def forced(self, first: str | None = None) -> Stages:
+        """The same chain with every stage done again, or those from `first` on."""
+        begin = 0 if first is None else [stage.name for stage in self.stages].index(first)
+        again = (replace(stage, force=True) for stage in self.stages[begin:])
+        return replace(self, stages=(*self.stages[:begin], *again))
 
 
 def load(place: str, words: Sequence[str] = ()) -> Stages:
     """A chain from its recipe, or from a directory whose recipes have the names of `STAGES`.
 
     Args:
-        place: a file, or a directory.
+        place: a file, by its path or URI, or a directory of this machine.
         words: `STAGE.key=value`: overrides of one stage's recipe.
 
     Raises:
@@ -118,21 +136,21 @@ def load(place: str, words: Sequence[str] = ()) -> Stages:
     path = Path(place)
     output = None
     if path.is_dir():
-        found = [replace(stage, recipe=path / f"{stage.name}.yaml") for stage in STAGES]
-        present = {stage.name for stage in found if stage.recipe is not None and stage.recipe.exists()}
+        found = [replace(stage, recipe=str(path / f"{stage.name}.yaml")) for stage in STAGES]
+        present = {stage.name for stage in found if stage.recipe is not None and Path(stage.recipe).exists()}
         stages = [stage for stage in found if (stage.recipe_of or stage.name) in present]
         if not stages:
             names = ", ".join(stage.name for stage in STAGES)
             raise RecipeError(f"{path}: no recipe of a known stage; expected some of {names}, each a .yaml file")
     else:
-        recipe = config.load(ChainRecipe, path)
+        recipe = config.load(ChainRecipe, place)
         output = recipe.output
         stages = [
             Stage(
                 name=each.name,
                 job=each.job or each.name.partition("-")[0],
                 recipe_of=each.recipe_of,
-                recipe=None if each.recipe_of else path.parent / (each.recipe or f"{each.name}.yaml"),
+                recipe=None if each.recipe_of else storage.beside(place, each.recipe or f"{each.name}.yaml"),
                 overrides=each.overrides,
             )
             for each in recipe.stages
@@ -144,7 +162,7 @@ def load(place: str, words: Sequence[str] = ()) -> Stages:
     return Stages(tuple(stages), output)
 
 
-def loaded(stage: Stage, path: Path) -> tuple[Job[Recipe], Recipe]:
+def loaded(stage: Stage, path: str) -> tuple[Job[Recipe], Recipe]:
     """A stage's job and recipe. Raises RecipeError."""
     job = load_job(stage.job)
     recipe: Recipe = config.load(job.recipe, path, stage.overrides)

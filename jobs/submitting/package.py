@@ -109,25 +109,29 @@ def revision(checkout: Path) -> str | None:
         return None
 
 
-def recipe_word(recipe: Path, checkout: Path, local: bool) -> str:
-    """A recipe's path as the driver will see it.
+def recipe_word(recipe: str, checkout: Path, local: bool) -> str:
+    """A recipe's path as the driver will see it; a URI stays as it is.
 
     Args:
-        recipe: absolute.
+        recipe: its URI, or its path from here.
         checkout: what travels.
         local: the head runs on this machine.
 
     Raises:
         PackageError: a remote cluster would not see it.
     """
+    if "://" in recipe:
+        return recipe
+    path = Path(recipe).resolve()
     if local:
-        return str(recipe)
-    if recipe.is_relative_to(checkout):
-        relative = recipe.relative_to(checkout)
+        return str(path)
+    if path.is_relative_to(checkout):
+        relative = path.relative_to(checkout)
         if relative.parts[0] not in ("runs", "tests") and not relative.parts[0].startswith("."):
             return str(relative)
     raise PackageError(
-        f"{recipe}: a remote cluster gets {checkout} without runs/ and tests/; put the recipe into jobs/recipes/"
+        f"{path}: a remote cluster gets {checkout} without runs/ and tests/; put the recipe into jobs/recipes/ or a "
+        "bucket"
     )
 
 

@@ -6,13 +6,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from jobs import chain
+from jobs import chain, submit
 from jobs.chaining import run, stages
 from jobs.chaining.run import Chain, ChainStopped, Ended, StageFailed, table
 from jobs.chaining.stages import STAGES, Stage, load
@@ -22,16 +22,18 @@ from jobs.dry_run import Plan
 from jobs.job import Job, Outcome, Recipe, main, require
 from pipelines import storage
 from pipelines.storage import Location
+from tests.unsteady import serving
 
 
 class CopyRecipe(Recipe, frozen=True):
     source: Location
     recipe: Location = "none"
+    writes: str = ""
     fail: bool = False
 
 
 class Copy(Job[CopyRecipe]):
-    """Copies a file; done work is recognised by the frame."""
+    """Copies a file, and may write a recipe; done work is recognised by the frame."""
 
     name = "copy"
     recipe = CopyRecipe
@@ -47,6 +49,8 @@ class Copy(Job[CopyRecipe]):
             raise RuntimeError("told to fail")
         place = storage.join(recipe.output, f"{recipe.name}.txt")
         storage.write_bytes(place, storage.read_bytes(recipe.source) + recipe.name.encode())
+        if recipe.writes:
+            storage.write_bytes(recipe.recipe, recipe.writes.encode())
         return Outcome({"copy": place}, {})
 
 
@@ -57,12 +61,12 @@ class Here:
         self.ran: list[str] = []
         self.stop_at = ""
 
-    def run(self, stage: Stage, recipe: Path, label: str, emit: Callable[[str], None]) -> Ended:
+    def run(self, stage: Stage, recipe: str, label: str, emit: Callable[[str], None]) -> Ended:
         self.ran.append(stage.name)
         emit(f"this is {stage.name}")
         if stage.name == self.stop_at:
             return Ended("STOPPED", 143, ())
-        code = main(Copy(), [str(recipe), *stage.overrides])
+        code = main(Copy(), [recipe, *stage.words])
         return Ended("SUCCEEDED" if code == 0 else "FAILED", code, ("why",), 7)
 
 
@@ -80,10 +84,13 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def chained(place: Path, *words: str, first: str | None = None, stop_at: str = "") -> tuple[list[str], Chain]:
+def chained(
+    place: Path, *words: str, first: str | None = None, stop_at: str = "", force: bool = False
+) -> tuple[list[str], Chain]:
     runner = Here()
     runner.stop_at = stop_at
-    made = Chain(load(str(place / "chain.yaml"), words), runner, lambda records: None)
+    loaded = load(str(place / "chain.yaml"), words)
+    made = Chain(loaded.forced(first) if force else loaded, runner, lambda records: None)
     made.run(first)
     return runner.ran, made
 
@@ -127,9 +134,126 @@ def test_a_recipe_that_an_earlier_stage_writes_is_read_when_it_is_there(place: P
     (place / "a.yaml").write_text((place / "a.yaml").read_text() + f"recipe: {place}/written.yaml\n")
     (place / "chain.yaml").write_text("stages: [{name: a}, {name: d, job: copy, recipe_of: a}]\n")
     made = load(str(place / "chain.yaml"))
-    assert made.recipe_of(made.stages[1]) == place / "written.yaml"
+    assert made.recipe_of(made.stages[1]) == f"{place}/written.yaml"
     (place / "written.yaml").write_text(f"name: d\noutput: {place}/out\nsource: {place}/out/a.txt\n")
     assert chained(place)[0] == ["a", "d"]
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    storage._s3.cache_clear()
+    with serving():
+        yield "s3://bucket"
+    storage._s3.cache_clear()
+
+
+def planned(place: str | Path, capsys: pytest.CaptureFixture[str], *words: str) -> list[dict[str, Any]]:
+    """What the dry run says of each stage."""
+    capsys.readouterr()
+    assert chain.main([str(place), "--dry-run", "--json", *words]) == 0
+    told: list[dict[str, Any]] = json.loads(capsys.readouterr().out.splitlines()[-1])["metrics"]["stages"]
+    return told
+
+
+def states(plans: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    return [(plan["stage"], plan["state"]) for plan in plans]
+
+
+@pytest.mark.parametrize("uri", ["s3", "file"])
+def test_what_an_earlier_stage_writes_may_lie_at_a_uri(
+    place: Path,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    uri: str,
+) -> None:
+    root = request.getfixturevalue("bucket") if uri == "s3" else f"file://{place}"
+    home = f"{root}/{place.name}/home"
+    monkeypatch.setenv("GROUNDWORK_HOME", home)
+    storage.write_bytes(f"{home}/source.txt", b"text ")
+    storage.write_bytes(f"{home}/base.yaml", b"source: out/a.txt\n")
+    (place / "a.yaml").write_text(
+        "name: a\noutput: out\nsource: source.txt\nrecipe: out/written.yaml\n"
+        'writes: "base: ../base.yaml\\nname: d\\noutput: out\\n"\n'
+    )
+    (place / "chain.yaml").write_text("stages: [{name: a}, {name: d, job: copy, recipe_of: a}]\n")
+
+    plans = planned(place / "chain.yaml", capsys)
+    assert states(plans) == [("a", "ready"), ("d", "waits")]
+    assert plans[1]["work"] == [f"{home}/out/written.yaml: not there; it is made by a"]
+    with pytest.raises(ChainStopped):
+        chained(place, stop_at="d")
+    assert states(planned(place / "chain.yaml", capsys)) == [("a", "done"), ("d", "ready")]
+    ran, made = chained(place)
+    assert ran == ["d"]
+    assert storage.read_bytes(f"{home}/out/d.txt") == b"text ad"
+    assert [record["status"] for record in storage.read_json(f"{home}/out/stages.json")] == ["SUCCEEDED"] * 2
+    assert made.output == f"{home}/out"
+    assert states(planned(place / "chain.yaml", capsys)) == [("a", "done"), ("d", "done")]
+    assert chained(place)[0] == []
+
+
+def test_a_chain_s_own_recipe_may_lie_in_a_bucket(place: Path, bucket: str, capsys: pytest.CaptureFixture[str]) -> None:
+    home = f"{bucket}/{place.name}/recipes"
+    for path in place.glob("*.yaml"):
+        storage.write_bytes(f"{home}/{path.name}", path.read_bytes())
+    assert load(f"{home}/chain.yaml").stages[0].recipe == f"{home}/a.yaml"
+    assert states(planned(f"{home}/chain.yaml", capsys)) == [("a", "ready"), ("b", "waits"), ("c", "waits")]
+
+
+def test_by_force_every_stage_is_done_again_and_its_log_stays(place: Path) -> None:
+    chained(place)
+    stale = place / "out/jobs/b/stale.txt"
+    stale.touch()
+    assert chained(place, force=True)[0] == ["a", "b", "c"]
+    assert not stale.exists()
+    assert account(place) == [("a", "SUCCEEDED"), ("b", "SUCCEEDED"), ("c", "SUCCEEDED")]
+    assert (place / "out/jobs/b/log.txt").read_text() == "this is b\n"
+    assert chained(place)[0] == []
+
+
+def test_by_force_from_a_stage_on_what_is_before_stays(place: Path) -> None:
+    chained(place)
+    before = (place / "out/jobs/a/result.json").stat().st_mtime_ns
+    assert chained(place, first="b", force=True)[0] == ["b", "c"]
+    assert (place / "out/jobs/a/result.json").stat().st_mtime_ns == before
+
+
+def test_a_forced_chain_that_is_cut_short_tells_what_waits_and_how_to_go_on(place: Path) -> None:
+    chained(place)
+    with pytest.raises(ChainStopped, match="run it again without --force to go on"):
+        chained(place, stop_at="b", force=True)
+    assert account(place) == [("a", "SUCCEEDED"), ("b", "STOPPED"), ("c", "WAITING")]
+    with pytest.raises(StageFailed, match="right what it says and run it again without --force:"):
+        chained(place, "a.fail=true", force=True)
+    assert account(place) == [("a", "FAILED"), ("b", "WAITING"), ("c", "WAITING")]
+    assert chained(place)[0] == ["a"]
+
+
+def test_the_dry_run_knows_what_force_does(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    chained(place)
+    recipe = place / "chain.yaml"
+    assert [state for _, state in states(planned(recipe, capsys))] == ["done", "done", "done"]
+    assert [state for _, state in states(planned(recipe, capsys, "--force"))] == ["ready", "ready", "ready"]
+    from_b = planned(recipe, capsys, "b.seed=7", "--force", "--from", "b")
+    assert [state for _, state in states(from_b)] == ["done", "ready", "ready"]
+    assert submit.main(["chain", str(recipe), "--force", "--dry-run"]) == 0
+    assert [line for line in capsys.readouterr().out.splitlines() if line.endswith(": ready")] == [
+        f"{name} (jobs.{job}): ready" for name, job in (("a", "a"), ("b", "copy"), ("c", "c"))
+    ]
+
+
+@pytest.mark.parametrize(("force", "last"), [(False, []), (True, ["--force"])])
+def test_a_stage_s_process_gets_its_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, force: bool, last: list[str]
+) -> None:
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "jobs/echo.py").write_text("import sys\nprint(*sys.argv[1:], sep='\\n')\n")
+    monkeypatch.chdir(tmp_path)
+    lines: list[str] = []
+    stage = Stage("s", "echo", overrides=("a.b=1",), force=force)
+    assert chain.Processes().run(stage, "s3://bucket/r.yaml", "s", lines.append).status == "SUCCEEDED"
+    assert lines == ["s3://bucket/r.yaml", "a.b=1", *last]
 
 
 @pytest.mark.parametrize(
@@ -214,16 +338,15 @@ def running_chain(place: Path) -> subprocess.Popen[str]:
     driver = f"""
 import signal, sys
 sys.path.insert(0, {str(storage.checkout())!r})
-from pathlib import Path
 from jobs.chain import Processes
 from jobs.chaining.stages import Stage
 import os
 os.chdir({str(place)!r})
 processes = Processes()
 signal.signal(signal.SIGTERM, processes.stop)
-ended = processes.run(Stage("s", "sleeper"), Path("r.yaml"), "s", lambda line: print(line, flush=True))
+ended = processes.run(Stage("s", "sleeper"), "r.yaml", "s", lambda line: print(line, flush=True))
 print(ended.status, ended.exit_code, ended.last_lines)
-print(processes.run(Stage("s", "sleeper"), Path("r.yaml"), "s", print).status)
+print(processes.run(Stage("s", "sleeper"), "r.yaml", "s", print).status)
 """
     process = subprocess.Popen(
         [sys.executable, "-c", driver], stdout=subprocess.PIPE, text=True, env={**os.environ, "RAY_ADDRESS": "x"}

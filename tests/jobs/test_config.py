@@ -1,9 +1,12 @@
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from pydantic import BaseModel, Field
 
 from jobs.config import RecipeError, dump, load
+from pipelines import storage
+from tests.unsteady import serving
 
 
 class Inner(BaseModel, extra="forbid"):
@@ -23,7 +26,28 @@ def write(folder: Path, name: str, text: str) -> Path:
     return path
 
 
-def message(path: Path, *overrides: str) -> str:
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    storage._s3.cache_clear()
+    with serving():
+        yield "s3://bucket"
+    storage._s3.cache_clear()
+
+
+@pytest.fixture(params=["s3", "file"])
+def directory(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URI of one that is not there yet."""
+    root = request.getfixturevalue("bucket") if request.param == "s3" else f"file://{tmp_path.parent}"
+    return f"{root}/{tmp_path.name}/recipes"
+
+
+def put(directory: str, name: str, text: str) -> str:
+    place = f"{directory}/{name}"
+    storage.write_bytes(place, text.encode())
+    return place
+
+
+def message(path: Path | str, *overrides: str) -> str:
     with pytest.raises(RecipeError) as caught:
         load(Outer, path, overrides)
     return str(caught.value)
@@ -78,6 +102,52 @@ def test_base_that_leads_back_is_an_error(tmp_path: Path) -> None:
     write(tmp_path, "a.yaml", "base: b.yaml\nname: a\n")
     path = write(tmp_path, "b.yaml", "base: a.yaml\n")
     assert "leads back to itself" in message(path)
+
+
+def test_a_recipe_at_a_uri_has_its_bases_beside_it(directory: str) -> None:
+    put(directory, "common.yaml", "name: common\ntraining: {steps: 5, learning_rate: 0.5}\n")
+    put(directory, "below/base.yaml", "base: ../common.yaml\nname: base\n")
+    place = put(directory, "below/r.yaml", "base: base.yaml\ntraining: {steps: 7}\n")
+    recipe = load(Outer, place, ["sources=[{steps: 3}]"])
+    assert (recipe.name, recipe.training.steps, recipe.training.learning_rate) == ("base", 7, 0.5)
+    assert [source.steps for source in recipe.sources] == [3]
+
+
+def test_bases_lead_from_files_to_uris_and_back(directory: str, tmp_path: Path) -> None:
+    common = write(tmp_path, "common.yaml", "name: common\ntraining: {steps: 5}\n")
+    place = put(directory, "r.yaml", f"base: {common}\ntraining: {{learning_rate: 0.5}}\n")
+    recipe = load(Outer, write(tmp_path, "r.yaml", f"base: {place}\nname: mine\n"))
+    assert (recipe.name, recipe.training.steps, recipe.training.learning_rate) == ("mine", 5, 0.5)
+
+
+def test_what_is_wrong_at_a_uri_names_it(directory: str) -> None:
+    place = put(directory, "r.yaml", "name: a\ntraining: {learning_rat: 0.1}\n")
+    assert message(place) == f"{place}: training.learning_rat: unknown key; did you mean 'learning_rate'?"
+    assert message(f"{directory}/none.yaml") == f"{directory}/none.yaml: no such recipe"
+    assert message(put(directory, "b.yaml", "base: gone.yaml\n")) == f"{directory}/gone.yaml: no such recipe"
+    assert message(put(directory, "n.yaml", "name: [\n")).startswith(f"{directory}/n.yaml: not YAML")
+    put(directory, "one.yaml", "base: ../recipes/two.yaml\n")
+    assert message(put(directory, "two.yaml", "base: one.yaml\n")) == (
+        f"{directory}/two.yaml: its `base:` leads back to itself"
+    )
+    storage.write_bytes(f"{directory}/latin.yaml", "name: é".encode("latin-1"))
+    assert message(f"{directory}/latin.yaml").startswith(f"{directory}/latin.yaml: cannot be read")
+
+
+def test_a_scheme_that_nobody_knows_is_a_wrong_recipe() -> None:
+    assert message("scheme://a/r.yaml").startswith("scheme://a/r.yaml: cannot be read")
+
+
+@pytest.mark.parametrize("home", ["elsewhere", "s3://bucket/home"])
+def test_a_relative_recipe_is_seen_from_here_and_not_from_the_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: str
+) -> None:
+    monkeypatch.setenv("GROUNDWORK_HOME", home if "://" in home else str(tmp_path / home))
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, "base.yaml", "name: base\n")
+    write(tmp_path, "r.yaml", "base: base.yaml\n")
+    assert load(Outer, "r.yaml").name == "base"
+    assert message("q.yaml").startswith("q.yaml: no such recipe; near it: ")
 
 
 def test_overrides_reach_numbers_lists_and_absent_parents(tmp_path: Path) -> None:

@@ -71,8 +71,13 @@ def test_finished_work_is_not_done_again_until_recipe_or_input_changes(recipe: P
     assert finished(job, config.load(CountRecipe, recipe, ["factor=2"])) is None
     assert main(job, [str(recipe), "factor=2"]) == 0
     assert job.runs == 3
+    directory = tmp_path / "out/jobs/count"
+    for name in ("log.txt", "old.txt"):
+        (directory / name).touch()
     assert main(job, [str(recipe), "factor=2", "--force"]) == 0
     assert job.runs == 4
+    # A chain may be writing the log.
+    assert {path.name for path in directory.iterdir()} == {"log.txt", "recipe.yaml", "result.json"}
 
 
 class Slow(Count):

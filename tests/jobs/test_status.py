@@ -10,7 +10,9 @@ import pytest
 
 from jobs import config, status
 from jobs.observing import machines, metrics, records, text
+from jobs.pretrain import PretrainRecipe
 from jobs.tune import SEARCH, TuneRecipe
+from pipelines import storage
 from tests.cluster.test_quickstart import RECIPES
 from tests.jobs.dashboard import CLUSTER, DATASETS, HEAD, TRAIN, Client, job, state_of, summary
 
@@ -116,6 +118,14 @@ def test_a_searchs_trials_are_read_where_its_recipe_says(tmp_path: Path) -> None
     shown = "\n".join(text.lines({**status.state(Client({})), "searches": [search]}))
     assert "2 trials: 1 running, 1 stopped" in shown
     assert "trial 0 running: learning_rate 0.00123" in shown
+
+
+def test_a_searchs_target_may_be_a_recipe_at_a_uri(tmp_path: Path) -> None:
+    place = f"file://{tmp_path}/pretrain.yaml"
+    there = config.load(PretrainRecipe, RECIPES / "pretrain.yaml")
+    storage.write_bytes(place, config.dump(there).encode())
+    words = [f"target={{recipe: {place}, seed: 7}}"]
+    assert config.load(TuneRecipe, RECIPES / "tune.yaml", words).target == there.model_copy(update={"seed": 7})
 
 
 @pytest.mark.parametrize("words", ["jobs.tune", "jobs.tune none.yaml", "jobs.tune 'unclosed", "jobs.tune x=1 --json"])

@@ -67,6 +67,32 @@ def test_file_uris_work_like_paths(tmp_path: Path) -> None:
     assert not storage.exists(uri)
 
 
+@pytest.mark.parametrize(
+    ("location", "name", "found"),
+    [
+        ("a/r.yaml", "b.yaml", "a/b.yaml"),
+        ("r.yaml", "b.yaml", "b.yaml"),
+        ("/a/r.yaml", "../b.yaml", "/a/../b.yaml"),
+        ("s3://bucket/a/r.yaml", "../b.yaml", "s3://bucket/b.yaml"),
+        ("file:///a/r.yaml", "b/c.yaml", "file:///a/b/c.yaml"),
+        ("s3://bucket/a/r.yaml", "/b.yaml", "/b.yaml"),
+        ("a/r.yaml", "s3://bucket/b.yaml", "s3://bucket/b.yaml"),
+    ],
+)
+def test_what_a_file_names_is_beside_it(location: str, name: str, found: str) -> None:
+    assert storage.beside(location, name) == found
+
+
+def test_a_directory_is_cleared_but_for_some_names(tmp_path: Path) -> None:
+    for name in ("kept.txt", "gone.txt", ".hidden", "a/kept.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    storage.clear(str(tmp_path), keep=("kept.txt",))
+    assert [path.name for path in tmp_path.iterdir()] == ["kept.txt"]
+    storage.clear(f"{tmp_path}/none")
+    assert not (tmp_path / "none").exists()
+
+
 def test_json_that_is_none_names_its_file(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text("{")
     with pytest.raises(ValueError, match=r"a\.json"):

@@ -79,9 +79,11 @@ def test_a_moment_without_answer_is_borne_and_a_long_one_is_not(monkeypatch: pyt
 
 def test_a_remote_cluster_gets_only_recipes_that_travel(tmp_path: Path) -> None:
     recipe = tmp_path / "jobs" / "recipes" / "a.yaml"
-    assert package.recipe_word(recipe, tmp_path, local=False) == "jobs/recipes/a.yaml"
-    assert package.recipe_word(tmp_path / "runs" / "a.yaml", tmp_path, local=True) == f"{tmp_path}/runs/a.yaml"
-    for place in (tmp_path / "runs" / "a.yaml", Path("/elsewhere/a.yaml")):
+    assert package.recipe_word(str(recipe), tmp_path, local=False) == "jobs/recipes/a.yaml"
+    assert package.recipe_word(f"{tmp_path}/runs/a.yaml", tmp_path, local=True) == f"{tmp_path}/runs/a.yaml"
+    for local in (True, False):
+        assert package.recipe_word("s3://bucket/a.yaml", tmp_path, local) == "s3://bucket/a.yaml"
+    for place in (f"{tmp_path}/runs/a.yaml", "/elsewhere/a.yaml"):
         with pytest.raises(PackageError, match="jobs/recipes"):
             package.recipe_word(place, tmp_path, local=False)
 
@@ -210,6 +212,23 @@ def test_attempts_of_a_run_are_counted_and_one_at_a_time(monkeypatch: pytest.Mon
     assert submit._next_attempt(client, "new") == 1  # type: ignore[arg-type]
     with pytest.raises(submit.AlreadyThere, match="rr-7: this attempt of the run is RUNNING"):
         submit._next_attempt(client, "rr")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("place", ["s3://bucket/a.yaml", "/elsewhere/a.yaml", "jobs/recipes/chain.yaml"])
+def test_the_newest_run_of_a_recipe_is_gone_on_with(monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    monkeypatch.chdir(storage.checkout())
+    told = [
+        {"stage": "pretrain", "recipe": place, "run_id": "old"},
+        {"stage": "pretrain", "recipe": place, "run_id": "new"},
+        {"stage": "tune", "recipe": place, "run_id": "of-another-job"},
+        {"stage": "pretrain", "recipe": "jobs/recipes/b.yaml", "run_id": "of-another-recipe"},
+        None,
+    ]
+    jobs = [SimpleNamespace(metadata=each, start_time=number) for number, each in enumerate(told)]
+    client: Any = SimpleNamespace(list_jobs=lambda: jobs)
+    assert submit.last_run(client, "pretrain", place) == "new"
+    with pytest.raises(SubmitError, match="no earlier run of pretrain"):
+        submit.last_run(client, "pretrain", f"{place}.yaml")
 
 
 def test_the_dry_run_brings_nodes_and_prices_without_a_cluster(

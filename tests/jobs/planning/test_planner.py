@@ -17,6 +17,7 @@ from jobs.planning.shape import Shape, count, of_config, of_model, of_size
 from models.network import PRESETS
 from models.training.metrics import PEAK_BF16_FLOPS
 from models.training.settings import TrainingSettings
+from pipelines import storage
 from tests.benchmarks.planning import published
 
 H100 = accelerator("h100-80gb")
@@ -227,6 +228,16 @@ def test_the_answer_in_json_agrees_with_the_text(capsys):
     assert told["on_demand"]["dollars"] > told["spot"]["dollars"] > 0
     assert all(each["source"] for each in told["assumptions"])
     assert {each["zero_stage"] for each in told["stages"]} == {0, 1, 2, 3}
+
+
+def test_a_recipe_at_a_uri_is_planned_as_the_file_is(capsys, tmp_path):
+    recipe = storage.checkout() / "jobs/recipes/quickstart/pretrain.yaml"
+    assert main([str(recipe), "--json"]) == 0
+    own = json.loads(capsys.readouterr().out.splitlines()[-1])[0]
+    place = f"file://{tmp_path}/pretrain-x.yaml"
+    storage.write_bytes(place, recipe.read_bytes())
+    assert main([place, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])[0] == {**own, "recipe": place}
 
 
 def test_a_recipe_is_planned_on_its_own_workers_and_on_gpus(capsys):
