@@ -10,13 +10,14 @@ a command on the head (default: `sudo shutdown -h now`; on AWS that terminates t
 It asks the job API and the node list of Ray's dashboard on the loopback address, with the cluster's token. While it
 cannot read them, the cluster counts as used: only what was seen to be idle is ended. `--longest-hours` is the other
 limit: that long after the head's Ray was started the cluster ends, whatever runs; jobs are stopped first and have the
-time to save a checkpoint. Needs Python and Ray, nothing else.
+time to save a checkpoint, also when the dashboard fails to answer now and then. Needs Python and Ray, nothing else.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import http.client
 import json
 import os
 import signal
@@ -25,6 +26,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,7 @@ from background import Changes, Raylet, detach, raylets, say, take_over
 _TIMEOUT_SECONDS = 10.0
 _RAYLET_SECONDS = 60.0
 _STOP_SECONDS = 150.0
+_STOP_POLL_SECONDS = 1.0
 _AGAIN_SECONDS = 60.0
 _ACTIVE = ("PENDING", "RUNNING")
 
@@ -69,22 +72,42 @@ class Dashboard:
 
     def state(self) -> State:
         """The cluster's state. Raises UnreadableError."""
-        jobs = self._ask("/api/jobs/")
+        jobs, last_end = self._jobs()
         nodes = self._ask("/api/v0/nodes?limit=10000&filter_keys=state&filter_predicates=%3D&filter_values=ALIVE")
         try:
             alive = nodes["data"]["result"]["result"]
             heads = sum(node["is_head_node"] for node in alive)
-            active = tuple(job["submission_id"] or job["job_id"] for job in jobs if job["status"] in _ACTIVE)
-            last_end = max((job["end_time"] or 0 for job in jobs), default=0) / 1000
         except (KeyError, TypeError) as error:
-            raise UnreadableError(f"{self._address}: an answer of another form than expected ({error!r})") from None
+            raise self._other_form(error) from None
         if heads != 1:
             raise UnreadableError(f"{self._address}: the node list is not complete (it has {heads} heads)")
-        return State(active, len(alive) - 1, last_end)
+        return State(jobs, len(alive) - 1, last_end)
 
-    def stop(self, job: str) -> None:
-        """Ask a submitted job to stop. Raises UnreadableError."""
-        self._ask(f"/api/jobs/{job}/stop", "POST")
+    def active_jobs(self) -> tuple[str, ...]:
+        """The jobs that are pending or running, whatever the nodes do. Raises UnreadableError."""
+        return self._jobs()[0]
+
+    def stop(self, job: str) -> bool:
+        """Ask a submitted job to stop; whether somebody was there to hear it. Raises UnreadableError."""
+        answer = self._ask(f"/api/jobs/{job}/stop", "POST")
+        try:
+            return bool(answer["stopped"])
+        except (KeyError, TypeError) as error:
+            raise self._other_form(error) from None
+
+    def _jobs(self) -> tuple[tuple[str, ...], float]:
+        """The active jobs, and when a job last ended."""
+        jobs = self._ask("/api/jobs/")
+        try:
+            if not isinstance(jobs, list):
+                raise TypeError("not a list of jobs")
+            active = tuple(job["submission_id"] or job["job_id"] for job in jobs if job["status"] in _ACTIVE)
+            return active, max((job["end_time"] or 0 for job in jobs), default=0) / 1000
+        except (KeyError, TypeError) as error:
+            raise self._other_form(error) from None
+
+    def _other_form(self, error: Exception) -> UnreadableError:
+        return UnreadableError(f"{self._address}: an answer of another form than expected ({error!r})")
 
     def _ask(self, path: str, method: str = "GET") -> Any:
         headers = {"Authorization": f"Bearer {token}"} if (token := _token()) else {}
@@ -92,7 +115,7 @@ class Dashboard:
         try:
             with self._opener.open(request, timeout=_TIMEOUT_SECONDS) as response:
                 return json.load(response)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             raise UnreadableError(f"{self._address}{path.partition('?')[0]}: {error}") from None
 
 
@@ -119,15 +142,37 @@ def watch(dashboard: Dashboard, raylet: Raylet, minutes: float, longest_hours: f
 
 
 def stop_jobs(dashboard: Dashboard) -> None:
-    """Stop the active jobs and wait for their ends, as long as a checkpoint may take."""
+    """Stop the active jobs and wait for their ends, as long as a checkpoint may take.
+
+    What cannot be read is asked again until then: meanwhile the jobs count as running.
+    """
     deadline = time.monotonic() + _STOP_SECONDS
-    with contextlib.suppress(UnreadableError):
-        for job in dashboard.state().jobs:
-            say(f"stopping job {job}")
-            with contextlib.suppress(UnreadableError):
-                dashboard.stop(job)
-        while dashboard.state().jobs and time.monotonic() < deadline:
-            time.sleep(1)
+    changed: defaultdict[str, Changes] = defaultdict(Changes)
+    told: set[str] = set()
+    while time.monotonic() < deadline:
+        try:
+            jobs = dashboard.active_jobs()
+        except UnreadableError as error:
+            changed[""](f"the jobs cannot be read, so they count as running: {error}")
+        else:
+            if not jobs:
+                return
+            for job in jobs:
+                if job not in told and time.monotonic() < deadline and _told_to_stop(dashboard, job, changed[job]):
+                    told.add(job)
+        time.sleep(_STOP_POLL_SECONDS)
+    say(f"{_STOP_SECONDS:g} s are over: the cluster ends with jobs that have not ended, or cannot be read")
+
+
+def _told_to_stop(dashboard: Dashboard, job: str, changed: Changes) -> bool:
+    try:
+        if dashboard.stop(job):
+            changed(f"stopping job {job}")
+            return True
+        changed(f"job {job} cannot be stopped yet: its supervisor does not answer")
+    except UnreadableError as error:
+        changed(f"job {job} cannot be stopped yet: {error}")
+    return False
 
 
 def stop_autoscaler(gcs_address: str) -> None:

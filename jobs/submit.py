@@ -4,11 +4,11 @@
         [--run-id ID | --resume] [--start-timeout SECONDS] [--driver-labels market=on-demand] [--cluster FILE]
         [--dry-run] [--json]
 
-The checkout travels as the job's working directory (without `runs`, `.venv`, tests, caches, and without files that
-look like secrets, which are named). The attempts of one run are ID-1, ID-2, …: the same run id again goes on where the
-last attempt was cut short, as every job recognises what is done. The exit status is the driver's own, 0 with
-`--detach`, 1 when it did not start in time, 2 when the recipe or the arguments are wrong. Ctrl-C stops the job and
-waits, as a training writes a checkpoint first.
+The checkout travels as the job's working directory: without `runs`, `.venv`, tests, caches and what `.gitignore` names,
+and without files that look like secrets and links that lead out of it, which are named. The attempts of one run are
+ID-1, ID-2, …: the same run id again goes on where the last attempt was cut short, as every job recognises what is done.
+The exit status is the driver's own, 0 with `--detach`, 1 when it did not start in time, 2 when the recipe or the
+arguments are wrong. Ctrl-C stops the job and waits, as a training writes a checkpoint first.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from jobs.submitting.following import Submission as Submission
 from jobs.submitting.following import follow as follow
 from jobs.submitting.following import stop as stop
 from jobs.submitting.package import EXCLUDES as EXCLUDES
-from jobs.submitting.package import PackageError, check_size, recipe_word, revision, secrets_among, sent
+from jobs.submitting.package import PackageError, check_size, recipe_word, revision, sent
 from jobs.submitting.waiting import DriverAsk
 from pipelines import storage
 
@@ -85,18 +85,16 @@ def submit(
 
     Raises:
         AlreadyThere: the last attempt of the run has not ended, or somebody else was faster.
-        SubmitError: the checkout is too large to send, or a remote cluster would not see the recipe.
+        SubmitError: the checkout is too large to send or cannot be read, or a remote cluster would not see the recipe.
     """
     checkout, driver = storage.checkout(), driver or DriverAsk()
     local = is_local(client)
-    files = sent(checkout)
-    withheld = secrets_among(files)
     try:
         word = recipe_word(recipe, checkout, local)
-        check_size(checkout, [path for path in files if path not in set(withheld)])
+        package = sent(checkout)
+        check_size(checkout, package.files)
     except PackageError as error:
         raise SubmitError(str(error)) from None
-    names = tuple(str(path.relative_to(checkout)) for path in withheld)
     run_id = run_id or f"{label or Path(recipe).stem}-{time.strftime('%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     attempt = _next_attempt(client, run_id)
     environment = {"RAY_JOB_STOP_WAIT_TIME_S": "120", "PYTHONUNBUFFERED": "1", **(variables or {})}
@@ -111,7 +109,6 @@ def submit(
     for chatty in ("ray", "ray._private.runtime_env", "ray.dashboard.modules.dashboard_sdk"):
         logging.getLogger(chatty).setLevel(logging.ERROR)
     submission_id = f"{run_id}-{attempt}"
-    excludes = [*EXCLUDES, *(f"/{_escaped(each)}" for each in names)]
     where: dict[str, Any] = {"entrypoint_num_cpus": driver.cpus} if driver.cpus else {}
     if driver.labels:
         where["entrypoint_label_selector"] = dict(driver.labels)
@@ -119,7 +116,7 @@ def submit(
         client.submit_job(
             entrypoint=entrypoint,
             submission_id=submission_id,
-            runtime_env={"working_dir": str(checkout), "excludes": excludes, "env_vars": environment},
+            runtime_env={"working_dir": str(checkout), "excludes": [*package.excludes], "env_vars": environment},
             metadata=told,
             **where,
         )
@@ -128,7 +125,7 @@ def submit(
         if "already exists" in str(error):
             raise AlreadyThere(f"{submission_id}: the cluster has a job of this id; choose another --run-id") from None
         raise SubmitError(f"{submission_id}: the cluster refused it: {first_line(error)}") from None
-    return Submission(name, submission_id, entrypoint, run_id, attempt, driver, names)
+    return Submission(name, submission_id, entrypoint, run_id, attempt, driver, package.secrets, package.links)
 
 
 def last_run(client: JobSubmissionClient, name: str, recipe: str) -> str:
@@ -177,6 +174,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     if submission.withheld:
         print(f"not sent, as they look like secrets: {', '.join(submission.withheld)}")
+    if submission.unfollowed:
+        print(f"not sent, as links lead out of what is sent or in circles: {', '.join(submission.unfollowed)}")
     print(f"{submission.submission_id}: {submission.entrypoint}", flush=True)
     if options.detach:
         print(f"follow it with: ray job logs --follow {submission.submission_id}")
@@ -300,11 +299,6 @@ def _next_attempt(client: JobSubmissionClient, run_id: str) -> int:
                 "--follow` or end it with `ray job stop` before another one begins"
             )
     return max(attempts, default=0) + 1
-
-
-def _escaped(path: str) -> str:
-    """A path as .gitignore's syntax takes it for itself alone."""
-    return re.sub(r"([\\*?\[\]!# ])", r"\\\1", path)
 
 
 if __name__ == "__main__":

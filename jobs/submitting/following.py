@@ -31,7 +31,8 @@ class StartTimeout(SubmitError):
 class Submission:
     """A submitted job: its module, its id on the cluster (`<run id>-<attempt>`), and what it runs.
 
-    `asked` is what its driver asks for, `withheld` the files that stayed here as they look like secrets.
+    `asked` is what its driver asks for, `withheld` the files that stayed here as they look like secrets, `unfollowed`
+    the links that lead to what stayed here.
     """
 
     job: str
@@ -41,6 +42,7 @@ class Submission:
     attempt: int = 1
     asked: DriverAsk = field(default=DriverAsk())
     withheld: tuple[str, ...] = ()
+    unfollowed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

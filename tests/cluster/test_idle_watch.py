@@ -8,8 +8,13 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 import types
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -194,6 +199,7 @@ def test_a_job_between_two_looks_counts(watchdog: Any, monkeypatch: pytest.Monke
         ([], []),
         ([], [{"is_head_node": False}]),
         ({"error": "x"}, [{"is_head_node": True}]),
+        ({}, [{"is_head_node": True}]),
         ([{"status": "RUNNING"}], [{"is_head_node": True}]),
     ],
 )
@@ -202,6 +208,106 @@ def test_an_answer_that_is_not_complete_is_no_state(watchdog: Any, jobs: Any, no
     dashboard._ask = lambda path, method="GET": jobs if "jobs" in path else {"data": {"result": {"result": nodes}}}
     with pytest.raises(watchdog.UnreadableError):
         dashboard.state()
+
+
+@dataclass
+class Jobs:
+    """A dashboard's job API over HTTP, without nodes: a job ends so many listings after its stop.
+
+    `faults` names what befalls the request of this kind (`list`, or the job to stop) and number (-1: all).
+    """
+
+    listings: dict[str, int]
+    faults: dict[tuple[str, int], str] = field(default_factory=dict)
+    stopped: set[str] = field(default_factory=set)
+    seen: Counter[str] = field(default_factory=Counter)
+    address: str = ""
+
+    def answer(self, kind: str) -> Any:
+        if kind != "list":
+            stopped = kind in self.listings
+            self.stopped |= {kind} if stopped else set()
+            return {"stopped": stopped}
+        for job in self.stopped:
+            self.listings[job] -= self.listings[job] > 0
+        names = {job: "RUNNING" if left else "STOPPED" for job, left in self.listings.items()}
+        return [{"submission_id": job, "status": status, "end_time": None} for job, status in names.items()]
+
+
+@pytest.fixture
+def job_api(watchdog: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Jobs]:
+    monkeypatch.setattr(watchdog, "_TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr(watchdog, "_STOP_POLL_SECONDS", 0.01)
+    monkeypatch.setattr(watchdog, "_STOP_SECONDS", 20.0)
+    api = Jobs({"a": 3, "b": 5})
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            kind = {"/api/jobs/": "list"}.get(self.path) or self.path.split("/")[-2]
+            fault = api.faults.get((kind, api.seen[kind]), api.faults.get((kind, -1), ""))
+            api.seen[kind] += 1
+            if self.path.startswith("/api/v0/"):
+                fault = "status"
+            if fault == "closed":
+                return
+            if fault == "slow":
+                time.sleep(0.4)
+            told = {
+                "status": "",
+                "text": "<html>",
+                "form": "{}",
+                "deaf": '{"stopped": false}',
+                "slow": "[]",
+                "cut": "[]",
+            }
+            text = told[fault] if fault else json.dumps(api.answer(kind))
+            self.send_response(500 if fault == "status" else 200)
+            self.send_header("Content-Length", str(len(text) + (fault == "cut")))
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        do_POST = do_GET
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    api.address = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    yield api
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+FAULTS = ("status", "closed", "cut", "slow", "text", "form")
+
+
+@pytest.mark.parametrize("fault", [*FAULTS, "deaf"])
+@pytest.mark.parametrize("places", [[("list", 0)], [("a", 0)], [("a", 0), ("b", 0)], [("list", 2), ("list", 3)]])
+def test_a_failed_answer_is_asked_again_until_the_jobs_have_ended(
+    watchdog: Any, job_api: Jobs, fault: str, places: list[tuple[str, int]]
+) -> None:
+    job_api.faults = dict.fromkeys(places, fault)
+    watchdog.stop_jobs(watchdog.Dashboard(job_api.address))
+    assert job_api.listings == {"a": 0, "b": 0}, "both had their time to save"
+    failed = Counter(kind for kind, _ in places)
+    assert [job_api.seen[job] for job in "ab"] == [1 + failed[job] for job in "ab"], "told once, if heard"
+
+
+def test_a_job_that_was_never_seen_to_end_has_all_the_time_there_is(
+    watchdog: Any, job_api: Jobs, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(watchdog, "_STOP_SECONDS", 0.5)
+    for faults, told in (({("list", -1): "status"}, "cannot be read"), ({("a", -1): "status"}, "job a cannot be")):
+        job_api.faults, begun = faults, time.monotonic()
+        watchdog.stop_jobs(watchdog.Dashboard(job_api.address))
+        assert 0.5 <= time.monotonic() - begun < 5
+        lines = capsys.readouterr().out.splitlines()
+        assert sum(told in line for line in lines[:-1]) == 1, "said once"
+        assert "0.5 s are over" in lines[-1]
+    assert job_api.listings == {"a": 3, "b": 0}
 
 
 def test_nothing_to_watch_for_is_refused(tmp_path: Path) -> None:

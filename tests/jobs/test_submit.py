@@ -92,7 +92,7 @@ def test_a_checkout_that_is_too_large_names_its_largest_files(tmp_path: Path, mo
     for name in ("jobs/a.py", "big.bin", "runs/huge.bin", "tests/x.py", "jobs/__pycache__/a.pyc", ".venv/lib.py"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"x" * 1000)
-    files = package.sent(tmp_path)
+    files = package.sent(tmp_path).files
     assert sorted(path.name for path in files) == ["a.py", "big.bin"]
     package.check_size(tmp_path, files)
     monkeypatch.setattr(package, "MOST_BYTES", 1500)
@@ -120,12 +120,14 @@ def test_what_looks_like_a_secret_is_found_by_name_or_by_its_first_line(tmp_path
     for name, text in {**secret, **harmless}.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
-    found = package.secrets_among(package.sent(tmp_path))
-    assert {str(path.relative_to(tmp_path)) for path in found} == set(secret)
+    found = package.sent(tmp_path)
+    assert found.secrets == tuple(sorted(secret))
+    assert {str(path.relative_to(tmp_path)) for path in found.files} == set(harmless)
 
 
 def test_this_repository_sends_no_secret() -> None:
-    assert package.secrets_among(package.sent(storage.checkout())) == []
+    found = package.sent(storage.checkout())
+    assert (found.secrets, found.links) == ((), ())
 
 
 class Fleet:
