@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from jobs import submit
 from jobs.clusters.definition import DefinitionError
 from jobs.clusters.prices import PricesError
-from jobs.observing import machines, metrics, records, runs
+from jobs.observing import autoscaler, machines, metrics, records, runs
 from jobs.observing.prices import price_rules
 from jobs.observing.text import LAST_JOBS, lines
 from jobs.submit import SubmitError
@@ -41,7 +41,7 @@ def state(client: JobSubmissionClient) -> dict[str, Any]:
         "time": round(time.time(), 3),
         "jobs": [runs.job(job) for job in jobs],
         "nodes": machines.nodes(client),
-        "demand": machines.demand(client),
+        "demand": autoscaler.demand(client),
         "train_runs": runs.train_runs(client),
         "chains": records.chains(jobs),
         "searches": records.searches(jobs),
@@ -75,7 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m jobs.status", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--address", help="the dashboard's URL (default: RAY_API_SERVER_ADDRESS)")
     parser.add_argument("--json", action="store_true", help="one JSON object (with --watch: one a line)")
-    parser.add_argument("--all", action="store_true", help=f"everything, not the last {LAST_JOBS} jobs and so on")
+    everything = f"everything, not the last {LAST_JOBS} jobs and so on; and the nodes' ids"
+    parser.add_argument("--all", action="store_true", help=everything)
     parser.add_argument(
         "--watch", type=_seconds, nargs="?", const=_WATCH_SECONDS, metavar="SECONDS", help="look again and again"
     )

@@ -1,10 +1,11 @@
-"""A cluster's nodes, and what is asked for and not there."""
+"""A cluster's nodes."""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Any
 
+from jobs.observing import autoscaler
 from jobs.observing.rest import get, inner, listed, seconds
 
 if TYPE_CHECKING:
@@ -24,37 +25,9 @@ def nodes(client: JobSubmissionClient) -> list[dict[str, Any]]:
     measured = {
         inner(each, "raylet", "nodeId"): each for each in (summaries if isinstance(summaries, list) else []) if each
     }
-    types = inner(_cluster_status(client), "autoscalerReport", "nodeTypeMapping") or {}
+    types = inner(autoscaler.figures(client), "autoscalerReport", "nodeTypeMapping") or {}
     rows = [_node(node, measured.get(node["node_id"], {}), types) for node in listed(client, "/api/v0/nodes?detail=1")]
     return sorted(rows, key=lambda node: (node["state"] != "ALIVE", not node["head"], node["type"], node["address"]))
-
-
-def demand(client: JobSubmissionClient) -> dict[str, Any]:
-    """What waits: `asked` (bundles of resources that no node has room for, with their number), `starting` and
-    `failed` (nodes, by type).
-    """
-    status = _cluster_status(client)
-    report, load = status.get("autoscalerReport") or {}, status.get("loadMetricsReport") or {}
-    asked = [
-        {"resources": one, "count": count, "together": together}
-        for key, together in (("resourceDemand", False), ("pgDemand", True), ("requestDemand", False))
-        for one, count in _pairs(load.get(key))
-    ]
-    launching = {str(kind): int(count) for kind, count in (report.get("pendingLaunches") or {}).items()}
-    for each in report.get("pendingNodes") or []:
-        launching[str(each[1])] = launching.get(str(each[1]), 0) + 1
-    failed: dict[str, int] = {}
-    for each in report.get("failedNodes") or []:
-        failed[str(each[1])] = failed.get(str(each[1]), 0) + 1
-    return {"asked": asked, "starting": launching, "failed": failed}
-
-
-def _cluster_status(client: JobSubmissionClient) -> dict[str, Any]:
-    return inner(get(client, "/api/cluster_status"), "data", "clusterStatus") or {}
-
-
-def _pairs(rows: Any) -> list[tuple[Any, int]]:
-    return [(row[0], int(row[1])) for row in rows or [] if isinstance(row, list) and len(row) == 2]
 
 
 def _node(node: dict[str, Any], now: dict[str, Any], types: dict[str, str]) -> dict[str, Any]:

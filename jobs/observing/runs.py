@@ -56,6 +56,8 @@ def _train_run(run: dict[str, Any]) -> dict[str, Any]:
         "attempts": len(attempts),
         "workers": [_worker(worker) for worker in workers],
         "progress": _progress(directory),
+        "started_at": (run.get("start_time_ns") or 0) / 1e9,
+        "ended_at": (run.get("end_time_ns") or 0) / 1e9 or None,
         "seconds": seconds((run.get("start_time_ns") or 0) / 1e6, (run.get("end_time_ns") or 0) / 1e6),
     }
 

@@ -21,12 +21,12 @@ def lines(found: dict[str, Any], everything: bool = False) -> list[str]:
 
     Args:
         found: of `jobs.status.state`.
-        everything: all jobs, runs, datasets and nodes, not the newest few.
+        everything: all jobs, runs, datasets and nodes, not the newest few; and the nodes' ids.
     """
     text = [
         *_part("jobs", [_job(job) for job in found["jobs"]], LAST_JOBS, everything),
         *_part("chains", [_chain(chain) for chain in found["chains"]], LAST_RUNS, everything),
-        *_part("nodes", [_node(node) for node in found["nodes"]], MOST_NODES, everything),
+        *_part("nodes", [_node(node, everything) for node in found["nodes"]], MOST_NODES, everything),
         *_demand(found["demand"]),
         *_part("train runs", [_run(run) for run in newest(found["train_runs"])], LAST_RUNS, everything),
         *_part("searches", [_search(search) for search in found["searches"]], LAST_RUNS, everything),
@@ -37,8 +37,8 @@ def lines(found: dict[str, Any], everything: bool = False) -> list[str]:
 
 
 def newest(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Runs that go on first, then those that began last."""
-    return sorted(runs, key=lambda run: (run["status"] not in GOING, run["seconds"] or 0.0))
+    """Runs that go on first, those that began last before others; then those that ended, the last one first."""
+    return sorted(runs, key=lambda run: (run["status"] not in GOING, -(run["ended_at"] or run["started_at"])))
 
 
 def _part(name: str, entries: list[list[str]], most: int, everything: bool) -> list[str]:
@@ -85,7 +85,7 @@ def _chain(chain: dict[str, Any]) -> list[str]:
     return told
 
 
-def _node(node: dict[str, Any]) -> list[str]:
+def _node(node: dict[str, Any], with_id: bool) -> list[str]:
     kind = node["type"] or ("head" if node["head"] else "worker")
     parts = [f"{kind} {node['address']}", f"{node['cpus']:g} CPUs"]
     if node["gpus"]:
@@ -103,7 +103,7 @@ def _node(node: dict[str, Any]) -> list[str]:
     parts += [f"{name} {node[key]:.0f} %" for name, key in (("memory", "memory_percent"), ("disk", "disk_percent"))
               if node[key] is not None]  # fmt: skip
     status = "idle" if (node["idle_seconds"] or 0) > 0 and not node["head"] else "alive"
-    return [_line(status, node["seconds"], ", ".join(parts))]
+    return [_line(status, node["seconds"], ", ".join(parts)), *([_below(node["id"])] if with_id else [])]
 
 
 def _demand(demand: dict[str, Any]) -> list[str]:
@@ -210,7 +210,7 @@ def _gauges(gauges: dict[str, Any]) -> list[str]:
         return [
             "gauges: the nodes' metrics ports cannot be reached from here "
             f"({', '.join(silent[:2])}{', …' if len(silent) > 2 else ''})",
-            "  on the head they can: python -m jobs.status there, or Prometheus",
+            "  Prometheus on the head reaches them: cluster/README.md, Watching",
         ]
     if not gauges["samples"]:
         return ["gauges: none"]

@@ -7,9 +7,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from jobs.clusters.demand import selectors
+from jobs.observing.autoscaler import printed
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
+
+_OF_NODES = ("active", "idle", "pending", "recent failures")
 
 
 @dataclass(frozen=True)
@@ -47,21 +50,8 @@ def why_pending(client: JobSubmissionClient, submission_id: str, asked: DriverAs
 
 def node_status(client: JobSubmissionClient) -> str:
     """The autoscaler's active, pending and failed node types as it prints them, on one line; empty: it tells none."""
-    try:
-        answer = client._do_request("GET", "/api/cluster_status?format=1").json()
-        text = str(answer.get("data", {}).get("clusterStatus") or answer.get("data", {}).get("cluster_status") or "")
-    except (RuntimeError, OSError, ValueError, AttributeError):
-        return ""
-    parts: dict[str, list[str]] = {}
-    heading = ""
-    for line in text.splitlines():
-        if line.startswith(("Active:", "Idle:", "Pending:", "Recent failures:")):
-            heading = line.rstrip(":").lower()
-        elif not line.startswith(" "):
-            heading = ""
-        elif heading and not line.strip().startswith("(no "):
-            parts.setdefault(heading, []).append(" ".join(line.split()))
-    return "".join(f"; {name}: {', '.join(found)}" for name, found in parts.items())
+    told = printed(client)
+    return "".join(f"; {name}: {', '.join(told[name])}" for name in _OF_NODES if name in told)
 
 
 def _nodes(client: JobSubmissionClient) -> list[dict[str, Any]]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -21,6 +23,7 @@ import yaml
 from jobs import head as heads
 from jobs import laptop
 from jobs.head import Head
+from jobs.observing import autoscaler
 from tests.cluster.states import alive_nodes
 
 DEFINITION = laptop.storage.checkout() / "cluster" / "laptop.yaml"
@@ -96,6 +99,18 @@ def named(cluster: Head) -> list[str]:
     return found
 
 
+def exported(cluster: Head, metric: str) -> dict[str, float]:
+    """A figure of the autoscaler's by type of node, as Prometheus scrapes it; none before it has any."""
+    text = ""
+    for monitor in [process for process in psutil.process_iter() if _is_monitor(process, cluster)]:
+        # One may be a copy of the monitor that is about to become a node.
+        with contextlib.suppress(OSError, psutil.Error):
+            port = monitor.environ()["AUTOSCALER_METRIC_PORT"]
+            text += urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10).read().decode()
+    found = re.findall(rf'^{metric}{{NodeType="([^"]*)".*}} (\S+)$', text, re.MULTILINE)
+    return {kind: float(value) for kind, value in found}
+
+
 def until(condition: Any, seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
@@ -124,18 +139,33 @@ def test_a_job_brings_a_second_and_a_third_node_and_they_leave_again(cluster: He
     (tmp_path / "meeting").mkdir()
     client = JobSubmissionClient(cluster.dashboard, headers={"Authorization": f"Bearer {cluster.token}"})
     until(lambda: len(alive_nodes(cluster)) == 1, 60)
+    until(lambda: exported(cluster, "autoscaler_active_nodes") == {"ray.head.default": 1, "data": 0, "train": 0}, 60)
     job = client.submit_job(entrypoint=f"python {tmp_path}/job.py {tmp_path}/meeting")
-    until(lambda: len(alive_nodes(cluster)) == 3, 120)
+    waiting, running = [], []
+
+    def there(nodes: int) -> bool:
+        waiting.append(autoscaler.demand(client))
+        running.append(exported(cluster, "autoscaler_active_nodes"))
+        return len(alive_nodes(cluster)) == nodes
+
+    until(lambda: there(3), 120)
     workers = [node for node in alive_nodes(cluster) if not node["is_head_node"]]
     assert [node["labels"]["role"] for node in workers] == ["data", "data"]
     assert [node["resources_total"]["CPU"] for node in workers] == [1, 1]
     until(lambda: client.get_job_info(job).status.value == "SUCCEEDED", 120)
     assert client.get_job_logs(job).splitlines()[-1] == "2", client.get_job_logs(job)
-    until(lambda: len(alive_nodes(cluster)) == 1, 90)
+    until(lambda: there(1), 90)
     head = alive_nodes(cluster)[0]
     assert head["is_head_node"]
     assert head["labels"]["role"] == "head"
     assert "CPU" not in head["resources_total"], "the head does no work"
+    assert any(ask["resources"] == {"CPU": 1.0} for told in waiting for ask in told["asked"])
+    assert any(told["starting"].get("data") for told in waiting)
+    assert max(told.get("data", 0) for told in running) == 2
+    assert {told["ray.head.default"] for told in running if told} == {1}
+    until(lambda: autoscaler.demand(client) == {"asked": [], "starting": {}, "failed": {}}, 30)
+    for figure in ("autoscaler_active_nodes", "autoscaler_pending_nodes"):
+        until(lambda figure=figure: exported(cluster, figure).get("data") == 0, 30)
 
 
 def test_a_training_that_asks_early_asks_for_one_node_not_two(cluster: Head, tmp_path: Path) -> None:

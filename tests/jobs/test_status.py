@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from jobs import config, status
-from jobs.observing import machines, metrics, records, text
+from jobs.observing import autoscaler, machines, metrics, records, text
 from jobs.pretrain import PretrainRecipe
 from jobs.tune import SEARCH, TuneRecipe
 from pipelines import storage
 from tests.cluster.test_quickstart import RECIPES
-from tests.jobs.dashboard import CLUSTER, DATASETS, HEAD, TRAIN, Client, job, state_of, summary
+from tests.jobs.dashboard import CLUSTER, DATASETS, HEAD, TRAIN, WORKER, Client, job, state_of, summary
 
 
 def test_nodes_have_their_type_and_how_full_they_are() -> None:
@@ -34,16 +34,10 @@ def test_a_node_that_no_cluster_file_names_has_no_type(name: str) -> None:
     assert machines.nodes(Client(answers))[0]["type"] == ""
 
 
-def test_what_waits_is_counted_by_kind() -> None:
-    found = machines.demand(Client(CLUSTER))
-    assert found["starting"] == {"gpu": 2, "cpu-spot": 1}
-    assert found["failed"] == {"cpu-spot": 1}
-    assert [(ask["count"], ask["together"]) for ask in found["asked"]] == [(30, False), (1, True)]
-
-
 @pytest.mark.parametrize("answer", [None, OSError("gone"), RuntimeError("refused"), [], {"data": None}])
 def test_a_cluster_that_does_not_answer_has_nothing_to_show(answer: Any) -> None:
-    paths = ["/api/v0/nodes?detail=1", "/nodes?view=summary", "/api/cluster_status", "/api/prometheus/sd"]
+    paths = ["/api/v0/nodes?detail=1", "/nodes?view=summary", "/api/prometheus/sd"]
+    paths += ["/api/cluster_status", "/api/cluster_status?format=1"]
     found = status.state(Client({} if answer is None else dict.fromkeys(paths, answer)))
     found.pop("time")
     assert found.pop("demand") == {"asked": [], "starting": {}, "failed": {}}
@@ -51,7 +45,7 @@ def test_a_cluster_that_does_not_answer_has_nothing_to_show(answer: Any) -> None
     assert set(map(len, found.values())) == {0}
     nothing = [f"{name}: none" for name in ("jobs", "chains", "nodes", "train runs", "searches", "datasets", "gauges")]
     assert sorted(
-        text.lines(found | {"demand": machines.demand(Client({})), "gauges": metrics.gauges(Client({}))})
+        text.lines(found | {"demand": autoscaler.demand(Client({})), "gauges": metrics.gauges(Client({}))})
     ) == (sorted([*nothing, "waiting: nothing"]))
 
 
@@ -90,6 +84,30 @@ def test_the_text_has_every_part_and_is_never_wider_than_a_terminal(whole: dict[
         "gauges: the nodes' metrics ports cannot be reached from here (127.0.0.1:1, 127.0.0.1:2, …)",
     ):
         assert words in all_of_it, words
+
+
+def test_train_runs_that_ended_are_in_the_order_of_their_ends() -> None:
+    given = [
+        ("long", "FINISHED", 0, 90),
+        ("short", "ERRORED", 98, 99),
+        ("older", "RUNNING", 10, None),
+        ("younger", "SCHEDULING", 50, None),
+        ("between", "ABORTED", 1, 95),
+    ]
+    told = [
+        {"name": name, "status": state, "start_time_ns": start * 1e9, "end_time_ns": end and end * 1e9}
+        for name, state, start, end in given
+    ]
+    runs = status.state(Client({"/api/train/v2/runs/v1": {"train_runs": told}}))["train_runs"]
+    assert (runs[0]["started_at"], runs[0]["ended_at"], runs[2]["ended_at"]) == (0, 90, None)
+    assert [run["name"] for run in text.newest(runs)] == ["younger", "older", "short", "between", "long"]
+
+
+def test_nodes_ids_are_shown_with_everything_and_whole(whole: dict[str, Any]) -> None:
+    shown = status.lines(whole, everything=True)
+    assert max(map(len, shown)) <= 100
+    assert {HEAD, WORKER} <= {line.strip() for line in shown}
+    assert not {HEAD, WORKER} & {line.strip() for line in status.lines(whole)}
 
 
 def test_the_newest_jobs_come_first_and_all_of_them_if_asked_for() -> None:

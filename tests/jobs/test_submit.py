@@ -143,7 +143,7 @@ class Fleet:
             "/api/v0/nodes?detail=1": {"data": {"result": {"result": self.nodes}}},
             "/api/cluster_status?format=1": {"data": {"clusterStatus": self.status}},
         }
-        return SimpleNamespace(json=lambda: answers[path])
+        return SimpleNamespace(status_code=200, json=lambda: answers[path])
 
     def get_job_info(self, submission_id: str) -> Any:
         return SimpleNamespace(status=Status(self.state), driver_exit_code=None, message="waits")
