@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 
 import psutil
 import pytest
+import ray
 
 from jobs import doctor, head
 from jobs.clusters import inspection
@@ -118,8 +119,9 @@ def test_the_sick_node_is_found_and_what_was_written_is_gone(clinic: Clinic) -> 
 def test_a_node_tells_the_truth_about_itself(local_ray: None, tmp_path: Path) -> None:
     (facts,) = inspection.survey(str(tmp_path))
     assert (facts.error, facts.storage, facts.head) == ("", "", True)
-    raylets = [child for child in psutil.Process().children(recursive=True) if child.name() == "raylet"]
-    assert {raylet.rlimit(psutil.RLIMIT_NOFILE)[0] for raylet in raylets} == {facts.open_files}
+    # Of this Ray: the clinic's nodes may be children of this process, too.
+    (raylet,) = ray._private.worker._global_node.all_processes["raylet"]
+    assert psutil.Process(raylet.process.pid).rlimit(psutil.RLIMIT_NOFILE)[0] == facts.open_files
     assert facts.versions == {"python": platform.python_version(), **{n: version(n) for n in inspection.PACKAGES}}
     assert facts.shm_bytes == shutil.disk_usage("/dev/shm").total
     assert facts.cpus == 2
