@@ -176,7 +176,7 @@ class Pretrain(Job[PretrainRecipe]):
             name=recipe.name,
             seed=recipe.seed,
             progress=lambda done, total, note: progress.update(done, note),
-            tokenizer_json=storage.read_bytes(storage.join(store.tokenizer_directory, "tokenizer.json")).decode(),
+            tokenizer_json=storage.read_bytes(storage.join(recipe.tokens, "tokenizer", "tokenizer.json")).decode(),
             labels=recipe.node_labels,
         )
         metrics = {key: value for key, value in result.metrics.items() if not isinstance(value, dict)}
@@ -239,7 +239,8 @@ class Pretrain(Job[PretrainRecipe]):
         export_on_ray(
             checkpoint,
             recipe.model,
-            tokenizer_directory=store.tokenizer_directory,
+            # Not the store's local copy: the task runs on another machine.
+            tokenizer_directory=storage.join(recipe.tokens, "tokenizer"),
             out=recipe.export,
             card=card,
             lineage=lineage,

@@ -47,7 +47,7 @@ def continuations(
     A prompt that the filter blocks is not given to the model; an output that it blocks is withheld.
 
     Args:
-        model: directory of a causal model in Hugging Face format.
+        model: directory of a causal model in Hugging Face format, a path or URI.
         prompts: texts; a model with a chat template gets each as a user's message.
         decoding: how tokens are chosen.
         safety: the filter.

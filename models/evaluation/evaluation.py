@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +14,7 @@ from models.evaluation.requests import Answer, Request
 from models.evaluation.settings import RunSettings, TaskSettings, YardstickSettings
 from models.evaluation.tasks import TASKS, Context, TaskFigure, TaskResult
 from models.evaluation.yardsticks import KneserNey
+from models.network.directory import reading
 from pipelines.tokens import TokenStore
 
 Progress = Callable[[float, float], None]
@@ -27,11 +27,11 @@ class Evaluation:
     """Tasks read and turned into requests; `run` asks the model.
 
     Args:
-        model: directory of the causal model in Hugging Face format.
+        model: directory of the causal model in Hugging Face format, a path or URI.
         tasks: what to evaluate, each task once.
         data: directory of the task files, absolute or a URI.
         tokens: token store of the held-out text and of the yardsticks.
-        masked_model: directory of the encoder that `fill_mask` is about.
+        masked_model: the same of the encoder that `fill_mask` is about.
         yardsticks: the n-gram models; trained where there is a token store.
         run: how requests are run.
         seed: every random choice comes from it.
@@ -92,14 +92,15 @@ def prepare(model: str, data: str, tokens: str | None, seed: int, max_context: i
     """The tokenizer, the store and the limits that tasks share.
 
     Raises:
-        ValueError: the store was made with another vocabulary than the model's.
+        ValueError: there is no model, or the store was made with another vocabulary than the model's.
     """
     from transformers import AutoConfig, AutoTokenizer
 
-    if not (Path(model) / "config.json").is_file():
-        raise ValueError(f"{model}: no config.json; expected a model in Hugging Face format")
-    config = AutoConfig.from_pretrained(model)
-    tokenizer = AutoTokenizer.from_pretrained(model)
+    with reading(model, weights=False) as root:
+        if not (root / "config.json").is_file():
+            raise ValueError(f"{model}: no config.json; expected a model in Hugging Face format")
+        config = AutoConfig.from_pretrained(root)
+        tokenizer = AutoTokenizer.from_pretrained(root)
     store = TokenStore(tokens) if tokens is not None else None
     if store is not None and store.vocabulary_size > config.vocab_size:
         raise ValueError(f"{tokens}: {store.vocabulary_size} token ids, {model} has {config.vocab_size}")

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from models.evaluation.requests import Answer, Batch, Decoding, Request
+from models.network.directory import reading
 
 
 class LanguageModel:
     """A causal model and its tokenizer, loaded once.
 
     Args:
-        directory: what `AutoModelForCausalLM.from_pretrained` reads.
+        directory: what `AutoModelForCausalLM.from_pretrained` reads, a path or URI.
         device: a torch device.
         max_context: tokens the model is shown at most; its positions if None. Longer contexts lose their beginning.
     """
@@ -21,9 +22,10 @@ class LanguageModel:
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        self.tokenizer = AutoTokenizer.from_pretrained(directory)
-        model: Any = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
-        self.model = model.to(device).eval()
+        with reading(directory) as root:
+            self.tokenizer = AutoTokenizer.from_pretrained(root)
+            model: Any = AutoModelForCausalLM.from_pretrained(root, dtype=torch.float32)
+            self.model = model.to(device).eval()
         self.device = device
         positions = int(self.model.config.max_position_embeddings)
         self.longest = min(positions, max_context or positions)
@@ -147,7 +149,7 @@ class MaskedModel:
     """An encoder with a masked-language-model head.
 
     Args:
-        directory: what `AutoModelForMaskedLM.from_pretrained` reads.
+        directory: what `AutoModelForMaskedLM.from_pretrained` reads, a path or URI.
         device: a torch device.
     """
 
@@ -155,8 +157,9 @@ class MaskedModel:
         import torch
         from transformers import AutoModelForMaskedLM
 
-        model: Any = AutoModelForMaskedLM.from_pretrained(directory, dtype=torch.float32)
-        self.model = model.to(device).eval()
+        with reading(directory) as root:
+            model: Any = AutoModelForMaskedLM.from_pretrained(root, dtype=torch.float32)
+            self.model = model.to(device).eval()
         self.device = device
 
     def answer(self, batch: Batch) -> list[Answer]:

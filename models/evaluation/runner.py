@@ -23,8 +23,8 @@ class Answerer:
     """The actor: answers Arrow tables of batches.
 
     Args:
-        model: directory of the causal model.
-        masked_model: directory of an encoder, for `fill` requests; loaded when one comes.
+        model: directory of the causal model, a path or URI.
+        masked_model: the same of an encoder, for `fill` requests; loaded when one comes.
         max_context: tokens the causal model is shown at most; its positions if None.
     """
 
@@ -75,8 +75,8 @@ def answer_all(
 
     Args:
         requests: of all tasks together.
-        model: directory of the causal model, readable on every node.
-        masked_model: directory of the encoder that answers `fill` requests.
+        model: directory of the causal model, a path or URI that every node reads.
+        masked_model: the same of the encoder that answers `fill` requests.
         run: how many actors, what each asks Ray for, and the size of batches; Ray must be connected.
         progress: called as answers come in.
 

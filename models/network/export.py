@@ -40,7 +40,7 @@ def export_model(
         state_dict: weights under Hugging Face names; a tied output matrix may be in it and is left out. Each is
             looked up once, and no more than a file's worth is held: a mapping may load them as they are asked for.
         settings: the network's shape.
-        tokenizer_directory: where tokenizer.json and tokenizer_config.json are.
+        tokenizer_directory: a path or URI, where tokenizer.json and tokenizer_config.json are.
         out: a path or URI; what is there is replaced, once all is written.
         card: the model card, Markdown with front matter (`models.network.card.model_card` makes one).
         generation: also write generation_config.json (decoders only).
@@ -59,7 +59,7 @@ def export_model(
     expected = shards.parameter_shapes(settings)
     ignored = {"lm_head.weight"} if settings.tied_embeddings else set()
     shards.check(dict.fromkeys(state_dict.keys() - ignored), expected, "the weights")
-    with reading(tokenizer_directory) as source, writing(out) as target:
+    with reading(tokenizer_directory, weights=False) as source, writing(out) as target:
         tokens = _tokens(source, settings.vocabulary_size)
         ids = _special_ids(source, tokens)
         if settings.architecture == "encoder" and ids["mask"] is None:

@@ -31,7 +31,7 @@ def import_model(directory: str) -> tuple[ModelSettings, dict[str, Tensor]]:
 
 def import_settings(directory: str) -> ModelSettings:
     """The shape alone; errors as in `import_model`."""
-    with reading(directory) as root:
+    with reading(directory, weights=False) as root:
         return _settings(root, directory)
 
 

@@ -42,12 +42,33 @@ class SourcedDataset(Dataset, Protocol):
         """The source's name."""
 
 
+@runtime_checkable
+class RemoteDataset(Dataset, Protocol):
+    """A dataset whose samples may have to be copied to this machine first."""
+
+    def fetch(self, samples: int) -> None:
+        """Have here what the first so many samples are made of."""
+
+
+def fetched(dataset: Dataset, samples: int) -> Dataset:
+    """The dataset with what its first so many samples are made of on this machine.
+
+    Copies of a large store take longer than a training step may: this is called before the watchdog looks.
+    """
+    if isinstance(dataset, RemoteDataset):
+        dataset.fetch(samples)
+    return dataset
+
+
 class Samples(Protocol):
     """What `pipelines.tokens.Samples` offers."""
 
     sequence_length: int
 
     def __len__(self) -> int: ...
+
+    def fetch(self, samples: int) -> None:
+        """Have here what the first so many samples are cut from."""
 
     def batch(self, indices: Sequence[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Tokens, document numbers (-1: none) and positions, each [n, T + 1]."""
@@ -75,6 +96,10 @@ class PretrainingDataset:
     def source(self, index: int) -> str:
         """The name of the source that a sample was cut from."""
         return self.samples.source(index)
+
+    def fetch(self, samples: int) -> None:
+        """See `RemoteDataset.fetch`."""
+        self.samples.fetch(samples)
 
     def batch(self, indices: Sequence[int]) -> dict[str, np.ndarray]:
         """See `Dataset.batch`."""

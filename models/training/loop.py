@@ -12,6 +12,7 @@ import torch
 
 from models.training.batch import BatchPlan
 from models.training.checkpoint import Meta
+from models.training.data import fetched
 from models.training.engine import Engine, TorchEngine
 from models.training.guard import DivergedError, Guard, Streak, described
 from models.training.journal import Journal
@@ -89,7 +90,8 @@ class _Run:
         self.steps = self.plan.steps
         self.writer = self._sample_writer()
         self.engine = build_engine(build_network(spec), self.settings, self.workers, self.plan)
-        self.portions = Portions(spec.dataset_factory(), self.plan, self.workers, spec.token_bytes)
+        data = fetched(spec.dataset_factory(), self.steps.samples)
+        self.portions = Portions(data, self.plan, self.workers, spec.token_bytes)
         self.validation = self._validation()
         self.guard, self.streak = Guard(self.settings.guard, self.device), Streak(self.settings.guard.bad_steps)
         self.step = self.skipped = self.skipped_samples = self.rollbacks = 0
@@ -251,11 +253,12 @@ class _Run:
         self.records.add(lines, self.step, self.steps.total, seconds)
 
     def _validation(self) -> Validation | None:
-        if self.spec.validation_factory is None or not self.settings.validation_sequences:
+        sequences = self.settings.validation_sequences
+        if self.spec.validation_factory is None or not sequences:
             return None
         return Validation(
-            self.spec.validation_factory(),
-            self.settings.validation_sequences,
+            fetched(self.spec.validation_factory(), sequences),
+            sequences,
             self.settings.micro_batch,
             self.spec.token_bytes,
             self.workers,

@@ -10,10 +10,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow.fs as pafs
 
 from models.training.asking import asked_for
 from models.training.checkpoint import MARKER, Checkpoints, nothing_left
@@ -24,7 +24,7 @@ from models.training.journal import JOURNAL, read_journal
 from models.training.settings import TrainingSettings
 from models.training.spec import CHECKPOINTS, FINAL_SUMMARY, PROGRESS, TrainingSpec
 from models.training.stopping import stops_with_checkpoint
-from models.training.storage import DamagedError, read_file, remove, write_file
+from models.training.storage import DamagedError, open_location, read_file, remove, write_file
 from models.training.workers import Workers
 from pipelines.tokens.reach import within_reach
 
@@ -241,10 +241,12 @@ def _fingerprint(
     settings = {k: v for k, v in training.model_dump(mode="json").items() if k not in _NOT_OF_THE_RUN}
     start = None
     if initial_weights is not None:
-        start = [initial_weights] + [
-            (path.name, path.stat().st_size, path.stat().st_mtime_ns)
-            for path in sorted(Path(initial_weights).glob("*.safetensors"))
-        ]
+        files, path = open_location(initial_weights)
+        found = files.get_file_info(pafs.FileSelector(path, allow_not_found=True))
+        weights = sorted(
+            (each.base_name, each.size, each.mtime_ns) for each in found if each.extension == "safetensors"
+        )
+        start = [initial_weights, *weights]
     described = [model.model_dump(mode="json"), settings, start, seed, len(dataset)]
     digest.update(json.dumps(described, sort_keys=True).encode())
     for values in dataset.batch([0, 1, len(dataset) // 2, max(0, len(dataset) - 1)]).values():

@@ -38,7 +38,7 @@ def copy_once(location: str, target: str, sha256: str | None) -> None:
             return
         temporary = f"{target}.tmp-{os.getpid()}"
         try:
-            found = _copy(location, temporary)
+            found = copy(location, temporary)
             if sha256 is not None and found != sha256:
                 raise ValueError(f"{location}: damaged: its SHA-256 is {found}, expected {sha256}")
             os.replace(temporary, target)
@@ -47,7 +47,12 @@ def copy_once(location: str, target: str, sha256: str | None) -> None:
                 os.remove(temporary)
 
 
-def _copy(location: str, target: str) -> str:
+def copy(location: str, target: str) -> str:
+    """Copy a file to a local path, with patience where it is on a network; answers with its SHA-256.
+
+    Raises:
+        OSError: it is not there, or storage failed again and again.
+    """
     digest = hashlib.sha256()
     with StoredFile(location) as stream, open(target, "wb") as out:
         while piece := stream.read(_PIECE):

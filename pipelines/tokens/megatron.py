@@ -70,16 +70,19 @@ def shard_sizes(documents: int, tokens: int, dtype: str) -> tuple[int, int]:
     return tokens * np.dtype(dtype).itemsize, HEADER.size + (4 + 8 + 8) * documents + 8
 
 
-class Shard:
-    """One `.bin`/`.idx` pair, memory-mapped; opening reads only the header.
+class Index:
+    """An `.idx`, memory-mapped; opening reads only the header.
 
     Attributes:
-        tokens: [T] ids of all documents, one after the other.
+        dtype: of the tokens.
         lengths: int32[D] tokens of each document.
         offsets: int64[D] where each document starts, in bytes; not aligned.
+
+    Raises:
+        ValueError: it is no such index, or cut off.
     """
 
-    def __init__(self, bin_path: str, idx_path: str) -> None:
+    def __init__(self, idx_path: str) -> None:
         with open(idx_path, "rb") as file:
             head = file.read(HEADER.size)
         if len(head) < HEADER.size or head[:9] != MAGIC:
@@ -98,13 +101,27 @@ class Shard:
         after = HEADER.size + 4 * sequences
         self.lengths: npt.NDArray[np.int32] = index[HEADER.size : after].view("<i4")
         self.offsets: npt.NDArray[np.int64] = index[after : after + 8 * sequences].view("<i8")
-        self.tokens: Tokens = _map(bin_path, self.dtype)
-        last = int(self.offsets[-1]) + int(self.lengths[-1]) * self.dtype.itemsize if sequences else 0
-        if last != self.tokens.nbytes:
-            raise ValueError(f"{bin_path}: {self.tokens.nbytes} bytes, its index says {last}")
 
     def __len__(self) -> int:
         return len(self.lengths)
+
+
+class Shard(Index):
+    """One `.bin`/`.idx` pair, memory-mapped.
+
+    Attributes:
+        tokens: [T] ids of all documents, one after the other.
+
+    Raises:
+        ValueError: they do not fit together.
+    """
+
+    def __init__(self, bin_path: str, idx_path: str) -> None:
+        super().__init__(idx_path)
+        self.tokens: Tokens = _map(bin_path, self.dtype)
+        last = int(self.offsets[-1]) + int(self.lengths[-1]) * self.dtype.itemsize if len(self) else 0
+        if last != self.tokens.nbytes:
+            raise ValueError(f"{bin_path}: {self.tokens.nbytes} bytes, its index says {last}")
 
     def start(self, document: int) -> int:
         """Token offset where a document starts."""

@@ -20,7 +20,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -28,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.kernels import njit
-from pipelines.tokens.megatron import Shard
+from pipelines.tokens.megatron import Index, Shard
 
 PACKINGS = ("concatenate", "best_fit", "one_document")
 Packing = Literal["concatenate", "best_fit", "one_document"]
@@ -62,10 +62,16 @@ class PackingPlan(NamedTuple):
     figures: dict[str, int]
 
 
-def plan_of(directory: str, stream: Stream, packing: Packing, sequence_length: int) -> PackingPlan:
+def plan_of(directory: str, indexes: Sequence[Index], packing: Packing, sequence_length: int) -> PackingPlan:
     """The plan kept in a local directory; made there first where it is missing or not whole.
 
     Processes of one machine make it once: the others wait.
+
+    Args:
+        directory: where it is kept.
+        indexes: of a group's shards, in order.
+        packing: one that needs a plan.
+        sequence_length: T.
 
     Raises:
         OSError: it cannot be written.
@@ -77,7 +83,7 @@ def plan_of(directory: str, stream: Stream, packing: Packing, sequence_length: i
         shutil.rmtree(directory, ignore_errors=True)
         making = tempfile.mkdtemp(prefix=".tmp-", dir=os.path.dirname(directory))
         try:
-            _make(making, stream, packing, sequence_length)
+            _make(making, indexes, packing, sequence_length)
             os.rename(making, directory)
         except BaseException:
             shutil.rmtree(making, ignore_errors=True)
@@ -87,23 +93,23 @@ def plan_of(directory: str, stream: Stream, packing: Packing, sequence_length: i
     return made
 
 
-def cut_by_concatenation(stream: Stream, sequence_length: int) -> int:
+def cut_by_concatenation(indexes: Sequence[Index], sequence_length: int) -> int:
     """Documents that concatenate-and-cut leaves in more than one window."""
     cut, at = 0, 0
-    for lengths in blocks(stream):
+    for lengths in blocks(indexes):
         cut += int(_count_cut(lengths, at, sequence_length))
         at += int(lengths.sum(dtype=np.int64))
     return cut
 
 
-def blocks(stream: Stream) -> Iterator[Sizes]:
-    """The lengths of all documents of a stream, in order, 2^20 at a time."""
+def blocks(indexes: Sequence[Index]) -> Iterator[Sizes]:
+    """The lengths of all documents of a group, in order, 2^20 at a time."""
     waiting: list[Sizes] = []
     room = BLOCK
-    for shard in stream.shards:
+    for index in indexes:
         at = 0
-        while at < len(shard):
-            waiting.append(np.asarray(shard.lengths[at : at + room], dtype=np.int32))
+        while at < len(index):
+            waiting.append(np.asarray(index.lengths[at : at + room], dtype=np.int32))
             at += len(waiting[-1])
             room -= len(waiting[-1])
             if not room:
@@ -136,12 +142,12 @@ def _opened(directory: str) -> PackingPlan | None:
     return PackingPlan(parts["starts"], parts["sizes"], parts["first"], figures)
 
 
-def _make(directory: str, stream: Stream, packing: Packing, sequence_length: int) -> None:
+def _make(directory: str, indexes: Sequence[Index], packing: Packing, sequence_length: int) -> None:
     kernel = {"best_fit": pack_best_fit, "one_document": pack_one_document}[packing]
     figures = dict.fromkeys(("documents", "tokens", "pieces", "windows", "cut"), 0)
     files: dict[str, Any] = {name: open(os.path.join(directory, name), "wb") for name in _PARTS}  # noqa: SIM115
     try:
-        for lengths in blocks(stream):
+        for lengths in blocks(indexes):
             starts, sizes, first, cut = kernel(lengths, figures["tokens"], sequence_length)
             files["starts"].write(starts)
             files["sizes"].write(sizes)

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from pipelines.storage import fingerprint
 from pipelines.tokens import packing as packings
+from pipelines.tokens.megatron import Index
 from pipelines.tokens.mixture import GroupName, MixtureSettings
 from pipelines.tokens.packing import PACKINGS, Packing, PackingPlan
 from pipelines.tokens.permutation import Permutation
@@ -100,6 +101,14 @@ class Samples:
     def __len__(self) -> int:
         """Samples in one pass: how many come before any window comes again."""
         return self._within(np.ones(len(self.groups)))
+
+    def fetch(self, samples: int) -> None:
+        """Open what the first so many samples are cut from: shards of a remote store are copied, which may take long.
+
+        Without it, they are when a batch first needs them.
+        """
+        for position in np.flatnonzero(self.schedule.counts(samples)):
+            self._reader(int(position))
 
     def batch(self, indices: Sequence[int] | npt.NDArray[np.int64]) -> Batch:
         """Samples of any numbers >= 0, one a row.
@@ -205,9 +214,9 @@ class Samples:
         documents = cut = 0
         for position in used:
             if self.packing == "concatenate":
-                stream = self._stream(position)
-                documents += sum(len(shard) for shard in stream.shards)
-                cut += packings.cut_by_concatenation(stream, self.sequence_length)
+                indexes = self._indexes(position)
+                documents += sum(map(len, indexes))
+                cut += packings.cut_by_concatenation(indexes, self.sequence_length)
             else:
                 documents += self._plans[position].figures["documents"]
                 cut += self._plans[position].figures["cut"]
@@ -253,13 +262,16 @@ class Samples:
     def _stream(self, position: int) -> Stream:
         return self.store.stream(self.split, *self.groups[position])
 
+    def _indexes(self, position: int) -> list[Index]:
+        return self.store.indexes(self.split, *self.groups[position])
+
     def _plan(self, position: int) -> PackingPlan:
         directory = os.path.join(
             self.store.cache,
             f"{self.packing}-{self.sequence_length}-v{packings.VERSION}",
             stem(self.split, *self.groups[position], 0),
         )
-        return packings.plan_of(directory, self._stream(position), self.packing, self.sequence_length)
+        return packings.plan_of(directory, self._indexes(position), self.packing, self.sequence_length)
 
     def _reader(self, position: int) -> Concatenated | Packed:
         if position not in self._readers:

@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 
 from pipelines import storage
 from pipelines.tokens import cache
-from pipelines.tokens.megatron import Shard, Tokens, shard_sizes
+from pipelines.tokens.megatron import Index, Shard, Tokens, shard_sizes
 
 VERSION = 2
 SPLITS = ("train", "validation", "test")
@@ -106,7 +106,7 @@ class TokenStore:
 
     @property
     def tokenizer_directory(self) -> str:
-        """A local directory that `AutoTokenizer.from_pretrained` reads."""
+        """A directory of this machine, no other, that `AutoTokenizer.from_pretrained` reads."""
         for location in storage.expand(storage.join(self.location, "tokenizer")):
             self._local("tokenizer/" + location.rsplit("/", 1)[1])
         return os.path.dirname(self._local("tokenizer/tokenizer.json"))
@@ -137,6 +137,10 @@ class TokenStore:
         """One group's documents as one long array of tokens."""
         return Stream([self._shard(file) for file in self._files(split, source, language)])
 
+    def indexes(self, split: str, source: str, language: str) -> list[Index]:
+        """Where the documents of one group lie, shard by shard. Of a remote store only the `.idx` files are copied."""
+        return [Index(self._file(file, IDX_SUFFIX)) for file in self._files(split, source, language)]
+
     def documents(self, split: str, source: str | None = None) -> Iterator[tuple[str, str, Tokens]]:
         """All documents of a split in the store's order: (document id, source, tokens with the end token).
 
@@ -151,8 +155,7 @@ class TokenStore:
         """The documents of one group in the store's order: (document id, tokens with the end token)."""
         for file in self._files(split, source, language):
             path = _sibling(file, SIDECAR_SUFFIX)
-            sidecar = self._local(path, file[_CHECKSUMS[SIDECAR_SUFFIX]])
-            identities = pq.read_table(sidecar, columns=["id"])["id"].to_pylist()
+            identities = pq.read_table(self._file(file, SIDECAR_SUFFIX), columns=["id"])["id"].to_pylist()
             shard = self._shard(file)
             if len(identities) != len(shard):
                 raise StoreError(f"{path}: {len(identities)} documents, expected the index's {len(shard)}")
@@ -217,8 +220,10 @@ class TokenStore:
                 yield from self._files(split, group.source, group.language)
 
     def _shard(self, file: dict[str, Any]) -> Shard:
-        paths = [self._local(_sibling(file, suffix), file[_CHECKSUMS[suffix]]) for suffix in (BIN_SUFFIX, IDX_SUFFIX)]
-        return Shard(*paths)
+        return Shard(self._file(file, BIN_SUFFIX), self._file(file, IDX_SUFFIX))
+
+    def _file(self, file: dict[str, Any], suffix: str) -> str:
+        return self._local(_sibling(file, suffix), file[_CHECKSUMS[suffix]])
 
     @property
     def cache(self) -> str:

@@ -29,6 +29,21 @@ def test_what_it_comes_to_does(changes: dict[str, object]) -> None:
     assert mark(**changes) != mark()
 
 
+@pytest.mark.parametrize("scheme", ["", "file://"])
+def test_other_weights_to_start_from_make_another_run(tmp_path: Path, scheme: str) -> None:
+    made, weights = spec(None), tmp_path / "model.safetensors"
+
+    def mark() -> str:
+        return _fingerprint(made.model, f"{scheme}{tmp_path}", made.training, Toy(), 1)
+
+    weights.write_bytes(b"one")
+    before = mark()
+    (tmp_path / "README.md").write_text("card")
+    assert mark() == before
+    weights.write_bytes(b"another")
+    assert mark() != before
+
+
 def test_checkpoints_of_an_older_format_are_not_removed(tmp_path: Path) -> None:
     train(spec(tmp_path, checkpoint_every_steps=10), Reports())
     for step in (10, 20):

@@ -60,5 +60,8 @@ class HandmadeStore:
         shards = [megatron.Shard(f"{stem}.bin", f"{stem}.idx") for stem in stems]
         return SimpleNamespace(shards=shards)
 
+    def indexes(self, split: str, source: str, language: str) -> Any:
+        return self.stream(split, source, language).shards
+
     def __reduce__(self) -> tuple[type[HandmadeStore], tuple[Any, ...]]:
         return HandmadeStore, (self.location, self._lengths, self._dtype)

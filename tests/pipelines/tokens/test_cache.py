@@ -13,8 +13,8 @@ def test_a_copy_is_made_once_and_checked(tmp_path: Path, monkeypatch: pytest.Mon
     source, target = tmp_path / "source", tmp_path / "cache" / "train" / "copy"
     source.write_bytes(b"tokens" * 1000)
     right = hashlib.sha256(source.read_bytes()).hexdigest()
-    real, copies = cache._copy, []
-    monkeypatch.setattr(cache, "_copy", lambda location, to: (copies.append(to), real(location, to))[1])
+    real, copies = cache.copy, []
+    monkeypatch.setattr(cache, "copy", lambda location, to: (copies.append(to), real(location, to))[1])
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda _: cache.copy_once(str(source), str(target), right), range(16)))
     assert len(copies) == 1

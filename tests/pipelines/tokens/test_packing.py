@@ -128,10 +128,10 @@ def test_a_plan_is_made_once_and_is_what_blocks_of_documents_give(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(packing, "BLOCK", 50)
-    stream = store(tmp_path).stream("train", "a", "en")
-    whole = [length for shard in stream.shards for length in shard.lengths.tolist()]
-    assert [len(block) for block in blocks(stream)] == [50, 50, 41]
-    plan = plan_of(str(tmp_path / "plans" / "one"), stream, "best_fit", 32)
+    indexes = store(tmp_path).indexes("train", "a", "en")
+    whole = [length for index in indexes for length in index.lengths.tolist()]
+    assert [len(block) for block in blocks(indexes)] == [50, 50, 41]
+    plan = plan_of(str(tmp_path / "plans" / "one"), indexes, "best_fit", 32)
     expected, at = [], 0
     for low in range(0, 141, 50):
         expected += windows(pack_best_fit, whole[low : low + 50], 32, at)
@@ -148,23 +148,23 @@ def test_a_plan_is_made_once_and_is_what_blocks_of_documents_give(
     }
     assert not plan.starts.flags.writeable
     monkeypatch.setattr(packing, "_make", None)
-    assert plan_of(str(tmp_path / "plans" / "one"), stream, "best_fit", 32).starts.tolist() == plan.starts.tolist()
+    assert plan_of(str(tmp_path / "plans" / "one"), indexes, "best_fit", 32).starts.tolist() == plan.starts.tolist()
 
 
 @pytest.mark.parametrize("damage", ["starts", "first", "plan.json"])
 def test_a_plan_that_is_not_whole_is_made_anew(tmp_path: Path, damage: str) -> None:
-    stream = store(tmp_path).stream("train", "a", "en")
+    indexes = store(tmp_path).indexes("train", "a", "en")
     directory = tmp_path / "plans" / "one"
-    first = plan_of(str(directory), stream, "one_document", 32).sizes.tolist()
+    first = plan_of(str(directory), indexes, "one_document", 32).sizes.tolist()
     os.truncate(directory / damage, 16)
-    assert plan_of(str(directory), stream, "one_document", 32).sizes.tolist() == first
+    assert plan_of(str(directory), indexes, "one_document", 32).sizes.tolist() == first
     (directory / damage).unlink()
-    assert plan_of(str(directory), stream, "one_document", 32).sizes.tolist() == first
+    assert plan_of(str(directory), indexes, "one_document", 32).sizes.tolist() == first
 
 
 def _plan(location: str) -> list[int]:
     return plan_of(
-        location + "/plans/one", store(Path(location)).stream("train", "a", "en"), "best_fit", 32
+        location + "/plans/one", store(Path(location)).indexes("train", "a", "en"), "best_fit", 32
     ).sizes.tolist()
 
 
@@ -177,6 +177,6 @@ def test_processes_that_start_together_make_one_plan(tmp_path: Path) -> None:
 
 
 def test_cut_documents_of_a_stream_go_on_over_shards(tmp_path: Path) -> None:
-    stream = store(tmp_path).stream("train", "a", "en")
-    whole = np.concatenate([shard.lengths for shard in stream.shards]).astype(np.int32)
-    assert cut_by_concatenation(stream, 32) == packing._count_cut(whole, 0, 32)
+    indexes = store(tmp_path).indexes("train", "a", "en")
+    whole = np.concatenate([index.lengths for index in indexes]).astype(np.int32)
+    assert cut_by_concatenation(indexes, 32) == packing._count_cut(whole, 0, 32)
