@@ -93,6 +93,7 @@ class Evaluate(Job[EvaluateRecipe]):
         """Requests of all tasks go through one pool of actors; figures are made here."""
         from models.evaluation import evaluation
         from models.evaluation.rows import RowError
+        from models.evaluation.vocabulary import TokenizerError
 
         try:
             planned = evaluation.Evaluation(
@@ -105,7 +106,7 @@ class Evaluate(Job[EvaluateRecipe]):
                 recipe.run,
                 recipe.seed,
             )
-        except RowError as error:
+        except (RowError, TokenizerError) as error:
             raise InputError(str(error)) from error
         seen, notes = _seen(recipe, planned)
         connect(recipe.node_labels)

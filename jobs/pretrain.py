@@ -149,7 +149,9 @@ class Pretrain(Job[PretrainRecipe]):
 
     def run(self, recipe: PretrainRecipe) -> Outcome:
         """Train with Ray Train, export."""
+        from models.training.metrics import left_out
         from models.training.run import fit
+        from models.training.spec import METRICS
         from models.training.timeline import told
 
         store = checked_store(recipe)
@@ -196,7 +198,8 @@ class Pretrain(Job[PretrainRecipe]):
             )
         summary += told(recipe.run_directory)
         if metrics["skipped_steps"]:
-            summary.append(f"{metrics['skipped_steps']} steps left out: their gradients were not finite")
+            why = left_out(storage.join(recipe.run_directory, METRICS))
+            summary.append(f"{metrics['skipped_steps']} steps left out: {why}")
         return Outcome(
             outputs={"export": recipe.export, "checkpoint": result.checkpoint}, metrics=metrics, summary=summary
         )

@@ -13,6 +13,7 @@ from models.evaluation.contamination import CLEAN_BELOW, Coverage, split
 from models.evaluation.requests import Answer, Request
 from models.evaluation.settings import RunSettings, TaskSettings, YardstickSettings
 from models.evaluation.tasks import TASKS, Context, TaskFigure, TaskResult
+from models.evaluation.vocabulary import check_tokenizer
 from models.evaluation.yardsticks import KneserNey
 from models.network.directory import reading
 from pipelines.tokens import TokenStore
@@ -38,7 +39,8 @@ class Evaluation:
 
     Raises:
         RowError: a task file is missing or a row does not fit.
-        ValueError: a task twice, fill_mask without an encoder, or a store of another tokenizer.
+        TokenizerError: the store is of another tokenizer than the model, or than the encoder of fill_mask.
+        ValueError: a task twice, or fill_mask without an encoder.
     """
 
     def __init__(
@@ -56,6 +58,8 @@ class Evaluation:
         self.model, self.masked_model = model, masked_model
         self.settings, self.yardsticks = run or RunSettings(), yardsticks or YardstickSettings()
         self.context = prepare(model, data, tokens, seed, self.settings.max_context)
+        if masked_model is not None and self.context.store is not None and any(t.task == "fill_mask" for t in tasks):
+            check_tokenizer(self.context.store, masked_model)
         self.tasks = {each.task: TASKS[each.task](each, self.context) for each in tasks}
         self.requests = {name: task.requests() for name, task in self.tasks.items()}
 
@@ -92,7 +96,8 @@ def prepare(model: str, data: str, tokens: str | None, seed: int, max_context: i
     """The tokenizer, the store and the limits that tasks share.
 
     Raises:
-        ValueError: there is no model, or the store was made with another vocabulary than the model's.
+        TokenizerError: the store is of another tokenizer than the model, or the model has no tokenizer.json.
+        ValueError: there is no model, or it has fewer ids than the store.
     """
     from transformers import AutoConfig, AutoTokenizer
 
@@ -104,6 +109,8 @@ def prepare(model: str, data: str, tokens: str | None, seed: int, max_context: i
     store = TokenStore(tokens) if tokens is not None else None
     if store is not None and store.vocabulary_size > config.vocab_size:
         raise ValueError(f"{tokens}: {store.vocabulary_size} token ids, {model} has {config.vocab_size}")
+    if store is not None:
+        check_tokenizer(store, model)
     positions = int(config.max_position_embeddings)
     return Context(tokenizer, data, min(positions, max_context or positions), store, seed=seed)
 

@@ -60,10 +60,23 @@ def fetched(dataset: Dataset, samples: int) -> Dataset:
     return dataset
 
 
+@runtime_checkable
+class StagedDataset(Dataset, Protocol):
+    """A dataset whose mixture changes on the way, and the loss with it."""
+
+    @property
+    def borders(self) -> Sequence[int]:
+        """The number of each stage's first sample, but the first stage's, rising."""
+
+
 class Samples(Protocol):
     """What `pipelines.tokens.Samples` offers."""
 
     sequence_length: int
+
+    @property
+    def borders(self) -> Sequence[int]:
+        """See `StagedDataset.borders`."""
 
     def __len__(self) -> int: ...
 
@@ -92,6 +105,11 @@ class PretrainingDataset:
 
     def __len__(self) -> int:
         return len(self.samples)
+
+    @property
+    def borders(self) -> Sequence[int]:
+        """See `StagedDataset.borders`."""
+        return self.samples.borders
 
     def source(self, index: int) -> str:
         """The name of the source that a sample was cut from."""

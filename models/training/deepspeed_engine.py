@@ -169,13 +169,13 @@ class DeepSpeedEngine:
             self.engine.backward(total * (scale * self._world), scale_wrt_gas=False)
         return total.detach()
 
-    def step(self, learning_rate: float, bad: Tensor | None = None) -> StepOutcome:
+    def step(self, learning_rate: float, bad: Tensor | None = None, largest_norm: Tensor | None = None) -> StepOutcome:
         """See `Engine`.
 
         With ZeRO 1 and 3, with offload, and in fp32 with ZeRO 2, DeepSpeed reads the gradients' norm back and leaves
         out what is not finite before it comes to our optimizer. With ZeRO 0, and in bf16 with ZeRO 2, nothing waits.
         """
-        self._updater.expect(learning_rate, bad)
+        self._updater.expect(learning_rate, bad, largest_norm)
         self.engine.step()
         return StepOutcome(self._updater.gradient_norm, self._updater.applied)
 

@@ -60,8 +60,14 @@ class Engine(Protocol):
             OutOfMemory: it does not fit.
         """
 
-    def step(self, learning_rate: float, bad: Tensor | None = None) -> StepOutcome:
-        """Clip, update, clear the gradients; leaves out a step that is `bad` or whose gradients are not finite."""
+    def step(self, learning_rate: float, bad: Tensor | None = None, largest_norm: Tensor | None = None) -> StepOutcome:
+        """Clip, update, clear the gradients.
+
+        Args:
+            learning_rate: of the step.
+            bad: bool scalar, whether to leave it out; None: not for this.
+            largest_norm: scalar; a step whose gradients' norm is above it, or not finite, is left out too.
+        """
 
     def evaluate(self, batch: Batch) -> Tensor:
         """The summed loss in nats, without gradients. All workers call it equally often."""
@@ -217,9 +223,9 @@ class TorchEngine:
             (total * scale).backward()
         return total.detach()
 
-    def step(self, learning_rate: float, bad: Tensor | None = None) -> StepOutcome:
+    def step(self, learning_rate: float, bad: Tensor | None = None, largest_norm: Tensor | None = None) -> StepOutcome:
         """See `Engine`."""
-        self.optimizer.expect(learning_rate, bad)
+        self.optimizer.expect(learning_rate, bad, largest_norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return StepOutcome(self.optimizer.gradient_norm, self.optimizer.applied)

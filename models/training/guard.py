@@ -1,8 +1,8 @@
 """The guard: which steps are bad, worked out on the device, and what many of them in a row mean.
 
-A step is bad when its loss or gradient norm is not finite, or stands far above those of the good steps before it. It
-is left out. All values come from sums over all workers, so all workers judge alike, and nothing has to be read back:
-the limits of a step are tensors, and a run looks at what became of its steps only when it logs.
+A step is bad when its loss or gradient norm is not finite, or stands far above those of the steps before it. It is
+left out. All values come from sums over all workers, so all workers judge alike, and nothing has to be read back: the
+limits of a step are tensors, and a run looks at what became of its steps only when it logs.
 """
 
 from __future__ import annotations
@@ -24,11 +24,14 @@ class DivergedError(RuntimeError):
 
 
 class Guard:
-    """Limits for a step's loss and gradient norm, from the last good steps.
+    """Limits for a step's loss and gradient norm, from the steps before.
 
     A limit is the window's mean and so many standard deviations, but a loss less than a hundredth above the mean and
     a norm less than twice the mean are never spikes: deviations can be as small as rounding, and norms drift. Until
     the window is half full, only what is not finite is bad.
+
+    A loss above its limit is no part of the window, so that a spike does not hide the next. A norm above its limit is
+    one: where gradients have grown for good the limit follows within a few steps, and the run goes on.
 
     Args:
         settings: window and deviations.
@@ -57,12 +60,12 @@ class Guard:
         """The largest gradient norm of a good step: a scalar."""
         return self.limits[1]
 
-    def add(self, loss: Tensor, norm: Tensor, applied: Tensor) -> None:
-        """Remember a step; a bad one is no part of the window."""
+    def add(self, loss: Tensor, norm: Tensor) -> None:
+        """Remember a step, unless its loss is bad or its norm not finite."""
         if not self._settings.deviations:
             return
         new = torch.stack([loss.double(), norm.double()])
-        good = applied & (new <= self.limits).all()
+        good = ~self.judge(new[0]) & (new[1] <= _LARGEST)
         self._values = torch.where(good, torch.cat([self._values[:, 1:], new[:, None]], 1), self._values)
         self._count = torch.clamp(self._count + good, max=self._settings.window)
         self.limits = self._limits()

@@ -94,7 +94,7 @@ class _Run:
         self.portions = Portions(data, self.plan, self.workers, spec.token_bytes)
         self.validation = self._validation()
         self.guard, self.streak = Guard(self.settings.guard, self.device), Streak(self.settings.guard.bad_steps)
-        self.step = self.skipped = self.skipped_samples = self.rollbacks = 0
+        self.step = self.skipped = self.skipped_samples = self.rollbacks = self.stage = 0
         self.seconds = 0.0
         self.last: dict[str, Any] = {}
         self.record = StepRecord(self.workers, spec.model.flops_per_token(self.settings.sequence_length))
@@ -197,8 +197,10 @@ class _Run:
         return self.portions(step, self.skipped_samples)
 
     def _step(self, work: Work) -> None:
-        if self.step in self.decayed:
+        stage = self.portions.stage(self.steps.samples_before(self.step + 1) + self.skipped_samples)
+        if self.step in self.decayed or stage != self.stage:
             self.guard.forget()
+        self.stage = stage
         record, rate = self.record, learning_rate(self.settings, self._middle(self.step))
         record.mark("")
         counts = self.workers.sum(work.counts.to(self.device, non_blocking=True))
@@ -212,11 +214,11 @@ class _Run:
         total = self.workers.sum(nats.double().reshape(1))
         loss = total[0] / targets
         record.mark("workers")
-        outcome = self.engine.step(rate, self.guard.judge(loss))
+        outcome = self.engine.step(rate, self.guard.judge(loss), self.guard.norm_limit)
         record.mark("optimizer")
         norm, applied = outcome.gradient_norm.double(), outcome.applied
         values = torch.cat([total, counts, torch.stack([norm, applied.double()]), self.guard.limits])
-        self.guard.add(loss, norm, applied)
+        self.guard.add(loss, norm)
         before = self.tokens
         self.step += 1
         record.add({"step": self.step, "tokens": self.tokens, "learning_rate": rate}, values, self.tokens - before)
@@ -301,6 +303,7 @@ class _Run:
 
     def _go_on(self, meta: Meta) -> None:
         self.step, self.skipped = meta.step, meta.skipped
+        self.stage = self.portions.stage(meta.samples)
         self.guard.restore(meta.guard["window"])
 
     def _go_back(self) -> None:
@@ -315,8 +318,8 @@ class _Run:
         if found is None:
             tried = "no checkpoint to go back to" if left else f"after {self.rollbacks} returns to a checkpoint"
             raise DivergedError(
-                f"{self.spec.name}: {diagnosis}; {tried}; lower training.learning_rate "
-                f"({self.settings.learning_rate:g}), or look at these samples"
+                f"{self.spec.name}: {diagnosis}; {tried}; look at these samples, or lower training.learning_rate "
+                f"({self.settings.learning_rate:g}): another run, best of another `name`, that begins anew"
             )
         cursor = self.steps.samples_before(self.step)
         self._go_on(found[1])

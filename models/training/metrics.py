@@ -9,6 +9,7 @@ import os
 import re
 import statistics
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -256,9 +257,19 @@ def _judged(
         line["bits_per_byte"] = nats / math.log(2) / size
     if not applied:
         line["skipped"] = True
-    if not applied or norm > norm_limit:
         line["bad"] = verdict(loss, norm, loss_limit, norm_limit)
     return line
+
+
+def left_out(location: str) -> str:
+    """Why steps were left out, each reason with its number of steps; empty: none was.
+
+    Args:
+        location: of a run's metric lines.
+    """
+    lines = (json.loads(line) for line in (read_file(location) or b"").splitlines() if b'"bad"' in line)
+    reasons = Counter(re.sub(r"above .*", "far above those before", line["bad"]) for line in lines)
+    return ", ".join(f"{reason} ({count:,})" for reason, count in reasons.most_common())
 
 
 def peak_flops(device: torch.device) -> float | None:

@@ -60,7 +60,8 @@ def _kind(name: str, parameter: nn.Parameter) -> str:
 class Updater(torch.optim.Optimizer):
     """AdamW (Loshchilov & Hutter 2019) and Muon (Jordan et al. 2024) behind one global norm.
 
-    A step is left out where the norm is not finite or `bad` is set: weights, momenta and counts stay as they were.
+    A step is left out where the norm is not finite or above `largest_norm`, or `bad` is set: weights, momenta and
+    counts stay as they were.
     The parameters are the network's, or (`flat`) DeepSpeed's: of each group one vector, this worker's part of it, and
     `step` is called for one group after another.
 
@@ -74,6 +75,7 @@ class Updater(torch.optim.Optimizer):
 
     Attributes:
         bad: bool scalar, set before a step; None: no opinion.
+        largest_norm: scalar, set before a step; None: any finite norm will do.
         norm_of: where to get the global norm where gradients are in parts; None: it is that of all gradients.
         gradient_norm: fp32 scalar, global norm before clipping, of the newest step.
         applied: bool scalar, whether that step was taken.
@@ -99,6 +101,7 @@ class Updater(torch.optim.Optimizer):
         self._betas, self._epsilon, self._clip = (settings.beta1, settings.beta2), settings.epsilon, settings.clip
         self._muon, self._device, self._rank, self._world = settings.muon, device, rank, world
         self.bad: Tensor | None = None
+        self.largest_norm: Tensor | None = None
         self.norm_of: Callable[[], Tensor] | None = None
         self.gradient_norm = self.applied = torch.zeros(())
         self._sharing: Sharing | None = None
@@ -107,11 +110,11 @@ class Updater(torch.optim.Optimizer):
             cuts = (in_slices if flat == 3 else in_a_row)(shapes, world)
             self._sharing = Sharing(cuts, rank, world, _ROOM[device.type])
 
-    def expect(self, learning_rate: float, bad: Tensor | None) -> None:
+    def expect(self, learning_rate: float, bad: Tensor | None, largest_norm: Tensor | None = None) -> None:
         """Set what the next step goes by; as long as it has not come, it counts as left out."""
         for group in self.param_groups:
             group["lr"] = learning_rate * group["rate"]
-        self.bad = bad
+        self.bad, self.largest_norm = bad, largest_norm
         self.gradient_norm = torch.full((), torch.inf, device=self._device)
         self.applied = torch.zeros((), dtype=torch.bool, device=self._device)
 
@@ -145,7 +148,11 @@ class Updater(torch.optim.Optimizer):
             return
         norm = torch.stack(torch._foreach_norm(gradients)).norm() if self.norm_of is None else self.norm_of()
         norm = norm.to(self._device, torch.float32)
-        bad = ~torch.isfinite(norm) if self.bad is None else ~torch.isfinite(norm) | self.bad
+        bad = ~torch.isfinite(norm)
+        if self.bad is not None:
+            bad = bad | self.bad
+        if self.largest_norm is not None:
+            bad = bad | (norm > self.largest_norm)
         self.gradient_norm, self.applied = norm, ~bad
         # What gradients are divided by.
         divisor = ((norm + 1e-6) / self._clip).clamp(min=1.0) if self._clip > 0 else torch.ones_like(norm)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import threading
@@ -13,19 +12,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow.fs as pafs
 
 from models.training.asking import asked_for
-from models.training.checkpoint import MARKER, Checkpoints, nothing_left
+from models.training.checkpoint import MARKER
 from models.training.conversion import weights
 from models.training.data import Dataset
 from models.training.gauges import RunGauges
-from models.training.journal import JOURNAL, read_journal
+from models.training.journal import read_journal
+from models.training.same_run import Identity, identity, make_room
 from models.training.settings import TrainingSettings
 from models.training.spec import CHECKPOINTS, FINAL_SUMMARY, PROGRESS, TrainingSpec
 from models.training.stopping import stops_with_checkpoint
-from models.training.storage import DamagedError, open_location, read_file, remove, write_file
-from models.training.workers import Workers
+from models.training.storage import read_file
 from pipelines.tokens.reach import within_reach
 
 if TYPE_CHECKING:
@@ -74,7 +72,8 @@ def fit(
     """Train with Ray Train; call `jobs.job.connect()` first.
 
     A run that was cut short continues from its newest committed checkpoint when `fit` is called again with the same
-    `run_directory`. The factories are pickled and called in every worker.
+    `run_directory`. Checkpoints of another run that are there are set aside (`same_run`), or where `training.resume` is
+    False removed. The factories are pickled and called in every worker.
 
     Args:
         model: the network.
@@ -91,15 +90,16 @@ def fit(
         labels: of the nodes its workers run on, as Ray's label selectors; none: any.
 
     Raises:
+        DamagedError: there are checkpoints, and none of them can be read.
+        OtherRunError: there are checkpoints of another run, on an object store.
         RuntimeError: training failed more than `training.max_failures` times, with the worker's last error.
     """
     run_directory = run_directory.rstrip("/")
-    fingerprint = _fingerprint(model, initial_weights, training, dataset_factory(), seed)
-    if (finished := _finished(run_directory, fingerprint)) is not None:
+    run = identity(model, initial_weights, training, dataset_factory(), seed)
+    if (finished := _finished(run_directory, run)) is not None:
         return finished
-    if removed := _clear_others(run_directory, fingerprint, training.resume):
-        why = "settings or data are others than theirs" if training.resume else "training.resume=false"
-        print(f"{name}: begins anew, and {', '.join(removed)} of the run before are removed: {why}", flush=True)
+    if told := make_room(run_directory, run, training.resume):
+        print(f"{name}: {told}", flush=True)
     spec = TrainingSpec(
         model=model,
         initial_weights=initial_weights,
@@ -111,7 +111,7 @@ def fit(
         run_directory=run_directory,
         name=name,
         seed=seed,
-        run=fingerprint,
+        run=run.fingerprint,
         tokenizer_json=tokenizer_json,
     )
     # The controller looks at its workers this often: it is also the least time between two checkpoints' reports.
@@ -137,7 +137,7 @@ def fit(
                 trainer.fit()
             except Exception as error:
                 raise RuntimeError(f"{name}: training failed: {error}") from error
-    result = _finished(run_directory, fingerprint)
+    result = _finished(run_directory, run)
     if result is None:
         raise RuntimeError(f"{run_directory}/{FINAL_SUMMARY}: not written, though training ended without an error")
     return result
@@ -199,68 +199,21 @@ def _worker(config: dict[str, Any]) -> None:
 _ONE_ARENA = {"MALLOC_ARENA_MAX": "1"}
 """Ray Train trains in a thread. glibc gives threads arenas whose heaps of 64 MB go back to the system whenever they are
 empty, whatever `engine.keep_freed_memory` asks for; the first arena keeps them. It is read as a process begins."""
-_RUN = "run"
-"""Of the file that holds the fingerprint of the run that a directory is of."""
 _ROOM_SECONDS = 5.0
 """So often an elastic run looks whether the cluster has room for more workers."""
 _SHOWN_SECONDS = 10.0
 """So often the driver's gauges are set: as often as Ray hands them on."""
 _WAITING_SECONDS = 30.0
 """So long a run waits for its first workers before it says so."""
-_NOT_OF_THE_RUN = {
-    "engine",
-    "zero_stage",
-    "offload",
-    "micro_batch",
-    "checkpoint_activations",
-    "compile",
-    "sequence_parallel",
-    "workers",
-    "device",
-    "threads",
-    "max_failures",
-    "max_preemptions",
-    "hang_seconds",
-    "keep_checkpoints",
-    "checkpoint_every_steps",
-    "checkpoint_every_seconds",
-    "milestone_every_steps",
-    "log_every_steps",
-    "samples",
-    "trackers",
-    "resume",
-}
-"""Settings that may change between a run's start and its continuation."""
 
 
-def _fingerprint(
-    model: ModelSettings, initial_weights: str | None, training: TrainingSettings, dataset: Dataset, seed: int
-) -> str:
-    """Names a run by all that its result depends on; the data by its size and a few of its samples."""
-    digest = hashlib.sha256()
-    settings = {k: v for k, v in training.model_dump(mode="json").items() if k not in _NOT_OF_THE_RUN}
-    start = None
-    if initial_weights is not None:
-        files, path = open_location(initial_weights)
-        found = files.get_file_info(pafs.FileSelector(path, allow_not_found=True))
-        weights = sorted(
-            (each.base_name, each.size, each.mtime_ns) for each in found if each.extension == "safetensors"
-        )
-        start = [initial_weights, *weights]
-    described = [model.model_dump(mode="json"), settings, start, seed, len(dataset)]
-    digest.update(json.dumps(described, sort_keys=True).encode())
-    for values in dataset.batch([0, 1, len(dataset) // 2, max(0, len(dataset) - 1)]).values():
-        digest.update(np.ascontiguousarray(values).tobytes())
-    return digest.hexdigest()[:16]
-
-
-def _finished(run_directory: str, fingerprint: str) -> TrainingResult | None:
+def _finished(run_directory: str, run: Identity) -> TrainingResult | None:
     """The result of this very run, if it ended."""
     summary_bytes = read_file(f"{run_directory}/{FINAL_SUMMARY}")
     if summary_bytes is None:
         return None
     summary = json.loads(summary_bytes)
-    if summary.get("run") != fingerprint or read_file(f"{summary['checkpoint']}/{MARKER}") is None:
+    if not run.is_named(summary.get("run")) or read_file(f"{summary['checkpoint']}/{MARKER}") is None:
         return None
     return TrainingResult(
         metrics={k: v for k, v in summary.items() if k not in ("checkpoint", "run")},
@@ -268,31 +221,6 @@ def _finished(run_directory: str, fingerprint: str) -> TrainingResult | None:
         steps=summary["steps"],
         tokens=summary["tokens"],
     )
-
-
-def _clear_others(run_directory: str, fingerprint: str, resume: bool) -> list[str]:
-    """Remove what another run left in this directory, its checkpoints above all: they must not be continued.
-
-    Returns:
-        names of the complete checkpoints that are gone.
-
-    Raises:
-        DamagedError: there are complete checkpoints, and none of them can be read.
-    """
-    checkpoints, removed = Checkpoints(f"{run_directory}/{CHECKPOINTS}", Workers()), []
-    found, mark = checkpoints.committed(), f"{run_directory}/{_RUN}"
-    if resume and not found and (unreadable := checkpoints.unreadable()):
-        # They may be of this run, or of an older format: nobody but the user removes them.
-        raise DamagedError(nothing_left(unreadable))
-    before = found[-1][1].run if found else (read_file(mark) or b"").decode()
-    if not resume or before != fingerprint:
-        removed = [location.rsplit("/", 1)[1] for location, _ in found]
-        remove(checkpoints.root)
-        remove(f"{run_directory}/{JOURNAL}")
-        write_file(f"{run_directory}/{PROGRESS}", b"{}")
-    write_file(mark, fingerprint.encode())
-    remove(f"{run_directory}/{os.path.dirname(FINAL_SUMMARY)}")
-    return removed
 
 
 @contextlib.contextmanager

@@ -38,10 +38,11 @@ class MuonSettings(BaseModel, extra="forbid", frozen=True):
 
 
 class GuardSettings(BaseModel, extra="forbid", frozen=True):
-    """What happens when a loss or gradient is not finite, or far above those before it.
+    """What happens when a loss or gradient norm is not finite, or far above those before it.
 
     Such a step is left out. Many in a row: the run goes back to its newest checkpoint and past the samples of the bad
-    window. Too many returns: it stops and says what it saw.
+    window. Too many returns: it stops and says what it saw. Where the mixture changes, or a decay ends, a new window
+    begins.
     """
 
     window: int = Field(default=128, ge=8, description="steps that a spike is measured against")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from models.training.batch import NOTHING, BatchPlan
-from models.training.data import IGNORED, Dataset
+from models.training.data import IGNORED, Dataset, StagedDataset
 from models.training.engine import Batch
 from models.training.workers import Workers
 
@@ -40,6 +41,7 @@ class Portions:
 
     def __init__(self, data: Dataset, plan: BatchPlan, workers: Workers, token_bytes: np.ndarray | None) -> None:
         self._data, self._plan, self._workers, self._token_bytes = data, plan, workers, token_bytes
+        self._borders = data.borders if isinstance(data, StagedDataset) else ()
         self._counts = workers.rank % plan.sequence_parallel == 0
 
     def __call__(self, step: int, skipped: int) -> Work:
@@ -57,6 +59,10 @@ class Portions:
             batches = [{name: _pinned(values) for name, values in batch.items()} for batch in batches]
             counts = counts.pin_memory()
         return Work(batches, counts)
+
+    def stage(self, samples: int) -> int:
+        """The number of the mixture's stage, from 0 on, that the last of so many samples is of."""
+        return bisect_left(self._borders, samples)
 
     def _batch(self, ids: list[int]) -> Batch:
         if NOTHING not in ids:

@@ -98,6 +98,11 @@ class Samples:
             windows, [StageShares(first, rate / rate.sum()) for first, rate in zip(firsts, rates, strict=True)]
         )
 
+    @property
+    def borders(self) -> tuple[int, ...]:
+        """The number of each stage's first sample, but the first stage's."""
+        return self.schedule.borders
+
     def __len__(self) -> int:
         """Samples in one pass: how many come before any window comes again."""
         return self._within(np.ones(len(self.groups)))

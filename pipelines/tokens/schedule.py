@@ -117,6 +117,11 @@ class Schedule:
             length = int(self._first[stage] - self._first[stage - 1])
             self._before[stage] = self._before[stage - 1] + self._within(stage - 1, length)
 
+    @property
+    def borders(self) -> tuple[int, ...]:
+        """The number of each stage's first sample, but the first stage's."""
+        return tuple(self._first[1:].tolist())
+
     def __call__(self, samples: Counts) -> tuple[Counts, Counts]:
         """Groups int64[n], and how many samples of the same group come before each, of sample numbers int64[n]."""
         samples = np.ascontiguousarray(samples, dtype=np.int64)

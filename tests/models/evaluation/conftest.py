@@ -70,14 +70,13 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-@pytest.fixture(scope="session")
-def token_store(tmp_path_factory: pytest.TempPathFactory) -> TokenStore:
+def made_store(tmp_path_factory: pytest.TempPathFactory, verses: list[str], tokenizer: TokenizerSettings) -> TokenStore:
     corpus = tmp_path_factory.mktemp("evaluation-corpus")
-    n = len(VERSES)
+    n = len(verses)
     table = pa.table(
         {
             "id": [f"verses/0-{i}" for i in range(n)],
-            "text": pa.array(VERSES, pa.large_string()),
+            "text": pa.array(verses, pa.large_string()),
             "url": [""] * n,
             "source": ["verses" if i % 3 else "odd" for i in range(n)],
             "license": ["CC0-1.0"] * n,
@@ -85,16 +84,20 @@ def token_store(tmp_path_factory: pytest.TempPathFactory) -> TokenStore:
         }
     )
     pq.write_table(table, corpus / "part-0.parquet")
-    size = sum(len(verse.encode()) for verse in VERSES)
+    size = sum(len(verse.encode()) for verse in verses)
     digest = hashlib.sha256((corpus / "part-0.parquet").read_bytes()).hexdigest()
     counts = {"documents": n, "bytes": size}
     files = [{"path": "part-0.parquet", "rows": n, "bytes": size, "sha256": digest}]
     manifest = {"version": 1, "settings": "0", **counts, "sources": {"verses": counts}, "files": files, "inputs": []}
     (corpus / "manifest.json").write_text(json.dumps(manifest))
     location = str(tmp_path_factory.mktemp("evaluation-store"))
-    tokenizer = TokenizerSettings(vocabulary_size=330, sample_bytes=60_000)
     build(str(corpus), location, TokensSettings(tokenizer=tokenizer, validation_fraction=0.1))
     return TokenStore(location)
+
+
+@pytest.fixture(scope="session")
+def token_store(tmp_path_factory: pytest.TempPathFactory) -> TokenStore:
+    return made_store(tmp_path_factory, VERSES, TokenizerSettings(vocabulary_size=330, sample_bytes=60_000))
 
 
 @pytest.fixture(scope="session")
@@ -125,7 +128,7 @@ def model_directory(tmp_path_factory: pytest.TempPathFactory, token_store: Token
 @pytest.fixture(scope="session")
 def encoder_directory(tmp_path_factory: pytest.TempPathFactory, token_store: TokenStore) -> str:
     import torch
-    from transformers import EuroBertConfig, EuroBertForMaskedLM
+    from transformers import AutoTokenizer, EuroBertConfig, EuroBertForMaskedLM
 
     directory = str(tmp_path_factory.mktemp("evaluation-encoder"))
     torch.manual_seed(0)
@@ -144,6 +147,7 @@ def encoder_directory(tmp_path_factory: pytest.TempPathFactory, token_store: Tok
         initializer_range=0.3,
     )
     EuroBertForMaskedLM(config).save_pretrained(directory)
+    AutoTokenizer.from_pretrained(token_store.tokenizer_directory).save_pretrained(directory)
     return directory
 
 

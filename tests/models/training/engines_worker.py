@@ -31,6 +31,7 @@ SHAPE = ModelSettings(
 )
 
 ZERO = {f"zero{stage}": {"zero_stage": stage} for stage in range(4)}
+SMALL = {"reduce_bucket_size": 3000, "allgather_bucket_size": 3000}
 MUON = {"optimizer": "muon"}
 CASES = {
     "torch": {"engine": "torch"},
@@ -51,6 +52,7 @@ CASES = {
         for name, case in ZERO.items()
         if name != "zero0"
     },
+    "zero2-small-buckets": {"zero_stage": 2, "deepspeed": {"zero_optimization": SMALL}},
     "zero3-offload-all": {"zero_stage": 3, "offload": "all", "micro_batch": 2},
     "zero3-offload-all-muon": {"zero_stage": 3, "offload": "all"} | MUON,
     **{f"{name}-ulysses": case | {"sequence_parallel": 2, "micro_batch": 4} for name, case in ZERO.items()},
@@ -99,7 +101,7 @@ class Run:
             return TorchEngine(network, self.settings, self.workers.device)
         return DeepSpeedEngine(network, self.settings, self.workers.device, self.plan)
 
-    def step(self, engine, step, factor=1.0, bad=None):
+    def step(self, engine, step, factor=1.0, bad=None, largest=None):
         """The loss and the norm of a step; this worker's part of the loss times a factor."""
         workers, last = self.workers, self.plan.accumulation(step)
         batches = [batch(ids) for ids in self.plan.micro_batches(step, workers.rank)]
@@ -108,7 +110,8 @@ class Run:
             count += sum(int((b["labels"] != IGNORED).sum()) for b in batches)
         count = workers.sum(count)
         loss = sum(engine.forward_backward(b, factor / count[0], i == last) for i, b in enumerate(batches, 1))
-        outcome = engine.step(RATE, None if bad is None else torch.tensor(bad, device=workers.device))
+        limits = (None if limit is None else torch.tensor(limit, device=workers.device) for limit in (bad, largest))
+        outcome = engine.step(RATE, *limits)
         return float(workers.sum(loss.reshape(1)) / count), float(outcome.gradient_norm), bool(outcome.applied)
 
 
@@ -154,13 +157,14 @@ def goes_on(run, where):
 
 
 def interrupted(run, until):
-    """The same, from a checkpoint on, and with two steps that are left out on the way."""
+    """The same, from a checkpoint on, and with three steps that are left out on the way."""
     engine = run.build()
     losses = [run.step(engine, step)[0] for step in range(3)]
     # What is not finite is one worker's alone.
     poison = math.nan if run.workers.rank == run.workers.world - 1 else 1.0
-    skipped = [not run.step(engine, 3, poison)[2], not run.step(engine, 4, bad=True)[2]]
-    losses += [run.step(engine, step, bad=False)[0] for step in range(3, HALF + 1)]
+    left_out = ({"factor": poison}, {"bad": True}, {"largest": 1e-3})
+    skipped = [not run.step(engine, step, **how)[2] for step, how in enumerate(left_out, 3)]
+    losses += [run.step(engine, step, bad=False, largest=1e9)[0] for step in range(3, HALF + 1)]
     with tempfile.TemporaryDirectory() as directory:
         where = run.workers.from_first(directory)
         save(run, engine, where)
@@ -179,13 +183,14 @@ def unread(run):
     work = [batch(ids) for ids in run.plan.micro_batches(HALF + 1, run.workers.rank)]
     scale = torch.tensor(1 / 200, device=run.workers.device)
     verdicts = torch.tensor([False, True, False], device=run.workers.device).unbind()
+    largest = torch.tensor(1e9, dtype=torch.float64, device=run.workers.device)
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")
     try:
         for bad in verdicts:
             for number, rows in enumerate(work, 1):
                 engine.forward_backward(rows, scale, number == len(work))
-            engine.step(RATE, bad)
+            engine.step(RATE, bad, largest)
     except RuntimeError as error:
         return str(error).splitlines()[0]
     finally:

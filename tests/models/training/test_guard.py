@@ -11,7 +11,8 @@ from models.training.guard import Guard, Streak, described, verdict
 from models.training.settings import GuardSettings
 
 CPU = torch.device("cpu")
-STEP = st.tuples(st.floats(0.5, 20) | st.just(math.nan) | st.just(math.inf), st.floats(0, 50), st.booleans())
+NOT_FINITE = st.just(math.nan) | st.just(math.inf)
+STEP = st.tuples(st.floats(0.5, 20) | NOT_FINITE, st.floats(0, 50) | NOT_FINITE)
 
 
 def scalar(value):
@@ -19,27 +20,29 @@ def scalar(value):
 
 
 def follow(guard, steps):
-    """Each step's verdict; a step is applied when its loss was good and nothing else spoke against it."""
+    """Whether each step is bad."""
     verdicts = []
-    for loss, norm, takes in steps:
-        bad = bool(guard.judge(scalar(loss)))
-        verdicts.append(bad)
-        guard.add(scalar(loss), scalar(norm), torch.tensor(takes and not bad))
+    for loss, norm in steps:
+        verdicts.append(bool(guard.judge(scalar(loss))) or not norm <= float(guard.norm_limit))
+        guard.add(scalar(loss), scalar(norm))
     return verdicts
+
+
+def steady(count):
+    return [(3 + 0.01 * (i % 3), 1 + 0.01 * (i % 5)) for i in range(count)]
 
 
 def plain(steps, window, deviations):
     """The same with lists."""
     kept, verdicts = [], []
-    for loss, norm, takes in steps:
+    for loss, norm in steps:
         limits = [np.finfo(np.float32).max] * 2
         if len(kept) >= window // 2:
             columns = np.array(kept[-window:]).T
             rises = (0.01, 1.0)
             limits = [c.mean() + max(deviations * c.std(), r * c.mean()) for c, r in zip(columns, rises, strict=True)]
-        bad = not loss <= limits[0]
-        verdicts.append(bad)
-        if takes and not bad and norm <= limits[1]:
+        verdicts.append(not loss <= limits[0] or not norm <= limits[1])
+        if loss <= limits[0] and math.isfinite(norm):
             kept.append((loss, norm))
     return verdicts
 
@@ -64,35 +67,47 @@ def test_restored_from_json_it_goes_on_bit_for_bit(before, after):
 
 def test_a_constant_is_no_spike_and_rounding_neither():
     guard = Guard(GuardSettings(window=8, deviations=3), CPU)
-    assert not any(follow(guard, [(0.1, 0.3, True)] * 20 + [(0.1009, 0.3, True)]))
-    assert follow(guard, [(0.1011 + 1e-3, 0.3, True)]) == [True]
+    assert not any(follow(guard, [(0.1, 0.3)] * 20 + [(0.1009, 0.3)]))
+    assert follow(guard, [(0.1011 + 1e-3, 0.3)]) == [True]
 
 
-def test_a_spike_does_not_hide_the_next():
+def test_a_spike_of_the_loss_does_not_hide_the_next():
     guard = Guard(GuardSettings(window=8, deviations=6), CPU)
-    steady = [(3 + 0.01 * (i % 3), 1 + 0.01 * (i % 5), True) for i in range(8)]
-    assert follow(guard, [*steady, (9.0, 1.0, True), (9.0, 1.0, True), (3.0, 1.0, True)])[-3:] == [True, True, False]
+    assert follow(guard, [*steady(8), (9.0, 1.0), (9.0, 1.0), (3.0, 1.0)])[-3:] == [True, True, False]
 
 
 def test_norms_have_a_limit_too():
     guard = Guard(GuardSettings(window=8), CPU)
-    follow(guard, [(3 + 0.01 * (i % 3), 1 + 0.01 * (i % 5), True) for i in range(8)])
-    limit = float(guard.norm_limit)
-    assert limit == pytest.approx(2 * 1.01625)
-    follow(guard, [(3.0, 2.1, True)] * 20)
-    assert float(guard.norm_limit) == limit
+    follow(guard, steady(8))
+    assert float(guard.norm_limit) == pytest.approx(2 * 1.01625)
+    assert follow(guard, [(3.0, 2.1), (3.0, 1.0)]) == [True, False]
+
+
+@pytest.mark.parametrize("times", [2.1, 10, 1e6])
+def test_norms_that_have_grown_for_good_are_soon_good(times):
+    guard = Guard(GuardSettings(), CPU)
+    follow(guard, steady(200))
+    verdicts = follow(guard, [(loss, times * norm) for loss, norm in steady(200)])
+    assert verdicts[:3] == [True] * 3
+    assert not any(verdicts[5:])
+
+
+def test_norms_that_go_on_growing_are_not():
+    guard = Guard(GuardSettings(), CPU)
+    follow(guard, steady(200))
+    assert all(follow(guard, [(3.0, 10.0**k) for k in range(1, 21)]))
 
 
 def test_zero_deviations_leave_only_what_is_not_finite():
     guard = Guard(GuardSettings(window=8, deviations=0), CPU)
-    assert follow(guard, [(1.0, 1.0, True)] * 20 + [(1e30, 1.0, True), (math.nan, 1.0, True)])[-2:] == [False, True]
+    assert follow(guard, [(1.0, 1.0)] * 20 + [(1e30, 1e9), (math.nan, 1.0)])[-2:] == [False, True]
 
 
 def test_forgetting_begins_a_new_window():
     guard = Guard(GuardSettings(window=8), CPU)
-    follow(guard, [(1.0, 1.0, True)] * 20)
+    follow(guard, [(1.0, 1.0)] * 20)
     guard.forget()
-    assert follow(guard, [(50.0, 9.0, True)]) == [False]
+    assert follow(guard, [(50.0, 9.0)]) == [False]
 
 
 def line(step, bad=None):
@@ -127,5 +142,5 @@ def test_what_is_bad_is_said():
 
 def test_the_state_is_plain():
     guard = Guard(GuardSettings(window=8), CPU)
-    follow(guard, [(1.0, 2.0, True)] * 3)
+    follow(guard, [(1.0, 2.0)] * 3)
     assert guard.state() == {"losses": [1.0] * 3, "gradient_norms": [2.0] * 3}

@@ -6,15 +6,21 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from models.training.batch import BatchPlan
 from models.training.checkpoint import MARKER
 from models.training.data import IGNORED
 from models.training.guard import DivergedError
 from models.training.loop import train
+from models.training.metrics import left_out
 from models.training.reporter import AloneReporter
+from models.training.spec import METRICS
 from models.training.storage import DamagedError
+from models.training.work import Portions
+from models.training.workers import Workers
 from tests.models.training.toy import (
     LENGTH,
     Reports,
+    Staged,
     Toy,
     final_weights,
     lines,
@@ -171,6 +177,7 @@ def test_a_step_that_is_not_finite_is_left_out_counted_and_said(tmp_path, monkey
     ]
     assert summary["skipped_steps"] == 1
     assert math.isfinite(summary["loss"])
+    assert left_out(f"{tmp_path}/{METRICS}") == "not finite (1)"
     assert [said for said in reports.said if "step 10" in said and "not finite" in said]
 
 
@@ -184,7 +191,52 @@ def test_a_spike_is_left_out_counted_and_said_and_leaves_no_trace(tmp_path, monk
         assert all(line["skipped"] and line["bad"].startswith("the loss is above ") for line in bad)
         assert summary["skipped_steps"] == 2
         assert [said for said in reports.said if "step 10" in said]
+        why = left_out(f"{tmp_path}/{factor}/{METRICS}")
+        assert why == "the loss is far above those before (2)"
     assert same_weights(*(final_weights(tmp_path / name) for name in ("50.0", "70.0")))
+
+
+def test_a_spike_of_the_gradients_alone_is_left_out_too(tmp_path, monkeypatch):
+    for factor in (50.0, 70.0):
+        stumbling(monkeypatch, factor, gradients_alone=True)
+        summary = train(spec(tmp_path / str(factor), marked=[72], guard=GUARD), Reports())
+        (bad,) = (line for line in losses(tmp_path / str(factor)) if "bad" in line)
+        assert (bad["step"], bad["skipped"]) == (10, True)
+        assert bad["bad"].startswith("the gradient norm is above ")
+        assert summary["skipped_steps"] == 1
+    assert same_weights(*(final_weights(tmp_path / name) for name in ("50.0", "70.0")))
+
+
+def test_gradients_that_have_grown_for_good_are_no_reason_to_go_back(tmp_path, monkeypatch):
+    stumbling(monkeypatch, 5.0, gradients_alone=True)
+    summary = train(spec(tmp_path, marked=range(72, 1000), checkpoint_every_steps=4, guard=GUARD), Reports())
+    assert (summary["rollbacks"], summary["steps"]) == (0, 20)
+    assert 1 <= summary["skipped_steps"] <= 2
+
+
+def test_where_a_stage_of_the_mixture_begins_the_loss_may_jump(tmp_path):
+    changes = {"tokens": 90 * STEP, "learning_rate": 0.02, "guard": GUARD, "checkpoint_every_steps": 61}
+
+    def run(name, data, reports=None):
+        return train(replace(spec(tmp_path / name, **changes), dataset_factory=lambda: data), reports or Reports())
+
+    summary = run("whole", Staged(60 * 8 + 3))
+    loss = [line["loss"] for line in losses(tmp_path / "whole")]
+    assert min(loss[61:64]) > 1.1 * max(loss[55:60])
+    assert (summary["skipped_steps"], summary["rollbacks"]) == (0, 0)
+    with pytest.raises(DivergedError, match="the loss is above"):
+        run("not told", Staged(60 * 8 + 3, told=False))
+    with pytest.raises(KeyboardInterrupt):
+        run("cut", Staged(60 * 8 + 3), Reports(61))
+    assert run("cut", Staged(60 * 8 + 3))["resumed_from_step"] == 61
+    assert losses(tmp_path / "whole") == losses(tmp_path / "cut")
+
+
+def test_the_stage_of_a_step_is_that_of_its_last_sample():
+    plan = BatchPlan.of(spec(None).training, 1)
+    portions = Portions(Staged(8), plan, Workers(), None)
+    assert [portions.stage(samples) for samples in (0, 8, 9, 1000)] == [0, 0, 1, 1]
+    assert Portions(Toy(), plan, Workers(), None).stage(1000) == 0
 
 
 def test_many_bad_steps_go_back_past_their_samples(tmp_path, monkeypatch):

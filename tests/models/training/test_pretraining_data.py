@@ -12,9 +12,9 @@ import torch
 
 from models.network import OBJECTIVES, ModelSettings, Transformer
 from models.network.objectives import IGNORE
-from models.training.data import Dataset, PretrainingDataset, SourcedDataset
+from models.training.data import Dataset, PretrainingDataset, SourcedDataset, StagedDataset
 from models.training.pretraining import ObjectiveSettings
-from pipelines.tokens import Samples
+from pipelines.tokens import MixtureSettings, Samples
 from pipelines.tokens.packing import PACKINGS
 from tests.pipelines.tokens.handmade import HandmadeStore
 
@@ -53,6 +53,17 @@ def network() -> Transformer:
         for weight in model.parameters():
             weight.mul_(4 if weight.ndim == 2 else 1)
     return model
+
+
+def test_it_tells_where_a_stage_of_the_mixture_begins(store: Any) -> None:
+    stages = [{"until_tokens": 50 * T + 3, "weights": {"a": 1}}, {"until_tokens": 70 * T}, {"weights": {"b": 1}}]
+    made = ObjectiveSettings().build(VOCABULARY, tuple(range(16)))
+    samples = Samples(store, "train", T, MixtureSettings.model_validate({"curriculum": stages}), seed=1)
+    found = PretrainingDataset(samples, made, 1)
+    assert isinstance(found, StagedDataset)
+    assert list(found.borders) == [50, 70]
+    assert (found.source(49), found.source(70)) == ("a", "b")
+    assert list(dataset(store, "concatenate").borders) == []
 
 
 @pytest.mark.parametrize("packing", PACKINGS)

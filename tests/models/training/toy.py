@@ -68,22 +68,39 @@ def spec(directory, marked=(), **changes):
 
 
 class Stumbles(TorchEngine):
-    """Multiplies the loss of a batch with a marked sample, and its gradients with it."""
+    """Multiplies the loss of a batch with a marked sample, and its gradients with it, or these alone."""
 
-    def __init__(self, factor, *arguments):
+    def __init__(self, factor, gradients_alone, *arguments):
         super().__init__(*arguments)
-        self.factor = factor
+        self.factor, self.gradients_alone = factor, gradients_alone
 
     def forward_backward(self, batch, scale, last=True):
         factor = self.factor if (batch["input_ids"][:, 0] == MARK).any() else 1.0
-        return super().forward_backward(batch, scale * factor, last) * factor
+        return super().forward_backward(batch, scale * factor, last) * (1.0 if self.gradients_alone else factor)
 
 
-def stumbling(monkeypatch, factor):
+def stumbling(monkeypatch, factor, gradients_alone=False):
     """From now on, the loop's torch engine is one that stumbles."""
     import models.training.loop
 
-    monkeypatch.setattr(models.training.loop, "TorchEngine", lambda *arguments: Stumbles(factor, *arguments))
+    made = lambda *arguments: Stumbles(factor, gradients_alone, *arguments)  # noqa: E731
+    monkeypatch.setattr(models.training.loop, "TorchEngine", made)
+
+
+class Staged(Toy):
+    """A second stage, of tokens that nobody can tell, begins at a sample."""
+
+    def __init__(self, border, told=True):
+        super().__init__()
+        self.border = border
+        if told:
+            self.borders = (border,)
+
+    def batch(self, indices):
+        whole = super().batch(indices)
+        harder = np.array(indices) >= self.border
+        drawn = np.stack([np.random.default_rng([int(i), 1]).integers(0, MARK, LENGTH) for i in indices])
+        return {**whole, "labels": np.where(harder[:, None], drawn, whole["labels"])}
 
 
 class Reports(AloneReporter):
