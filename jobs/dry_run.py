@@ -94,6 +94,9 @@ def figures(plan: Plan, labels: Mapping[str, str], market: Market | None) -> dic
 
 
 def _there(plan: Plan, market: Market | None) -> Plan:
-    """The plan on that cluster: workers that take GPUs where there are any do so."""
-    gpus = market is not None and any(node.resources.get("GPU", 0) for node in market.cluster.workers)
+    """The plan on that cluster: workers that take GPUs where there are enough do so."""
+    gpus = 0.0
+    if market is not None:
+        cluster = market.cluster
+        gpus = sum(min(cluster.most, node.most) * node.resources.get("GPU", 0.0) for node in cluster.workers)
     return replace(plan, asks=[ask.where(gpus) for ask in plan.asks])

@@ -2,6 +2,8 @@
 
 Writes `results.json`, one Parquet file of samples for each task, and prints the table: with `contamination`, the
 scores of clean and dirty items beside those of all.
+
+The model runs on CPUs unless `run.gpus_per_actor` asks for GPUs.
 """
 
 from __future__ import annotations

@@ -15,7 +15,8 @@ class Ask:
         count: that are asked for at once.
         most: that it grows to where there is room; None: it does not grow.
         gang: all `count` are one placement group, packed onto as few nodes as hold them: all start, or none.
-        gpu_instead: GPUs that each takes in the bundle's place where the cluster has any; 0: it stays with the bundle.
+        gpu_instead: GPUs that each takes in the bundle's place where the cluster has as many for all `count`; 0: it
+            stays with the bundle.
     """
 
     bundle: dict[str, float]
@@ -24,9 +25,11 @@ class Ask:
     gang: bool = False
     gpu_instead: float = 0.0
 
-    def where(self, gpus: bool) -> Ask:
-        """The ask on a cluster that has GPUs, or brings some, or on one that does not."""
-        return replace(self, bundle={"GPU": self.gpu_instead}, gpu_instead=0.0) if gpus and self.gpu_instead else self
+    def where(self, gpus: float) -> Ask:
+        """The ask on a cluster that has so many GPUs, or brings them."""
+        if not self.gpu_instead or gpus < self.gpu_instead * self.count:
+            return self
+        return replace(self, bundle={"GPU": self.gpu_instead}, gpu_instead=0.0)
 
     @property
     def ceiling(self) -> int:

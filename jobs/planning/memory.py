@@ -190,7 +190,7 @@ def _buckets(shape: Shape, training: TrainingSettings, workers: int, hardware: H
         return {"staying": 0.0, "reducing": 4 * min(_FLAT, count)}
     from models.training.deepspeed_engine import deepspeed_config
 
-    zero = deepspeed_config(training, workers, shape.parameters)["zero_optimization"]
+    zero = deepspeed_config(training, workers, shape.parameters, hardware.gpu)["zero_optimization"]
     bucket = float(zero["reduce_bucket_size"])
     if stage == 3:
         weight = 2.0 if half else 4.0
@@ -204,7 +204,5 @@ def _buckets(shape: Shape, training: TrainingSettings, workers: int, hardware: H
             "reducing": 4 * bucket * (1 + 1 / workers),
         }
     element = 4.0 if stage == 1 or not half else 2.0
-    # As `deepspeed_config` sets it on a machine with GPUs, which this one need not be.
-    overlaps = training.deepspeed.get("zero_optimization", {}).get("overlap_comm", True)
-    double = 2 if hardware.gpu and workers > 1 and overlaps else 1
+    double = 2 if hardware.gpu and workers > 1 and zero["overlap_comm"] else 1
     return {"staying": 0.0, "filling": element * bucket * double, "reducing": 4 * bucket}

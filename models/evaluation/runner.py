@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -26,9 +27,12 @@ class Answerer:
         model: directory of the causal model, a path or URI.
         masked_model: the same of an encoder, for `fill` requests; loaded when one comes.
         max_context: tokens the causal model is shown at most; its positions if None.
+        device: where the models compute; one that Ray gave: a machine's GPUs are not an actor's that asked for none.
     """
 
-    def __init__(self, model: str, masked_model: str | None = None, max_context: int | None = None) -> None:
+    def __init__(
+        self, model: str, masked_model: str | None = None, max_context: int | None = None, device: str = "cpu"
+    ) -> None:
         import torch
         from transformers.utils import logging
 
@@ -36,7 +40,6 @@ class Answerer:
 
         logging.disable_progress_bar()
         torch.set_num_threads(1)
-        device = "cuda" if torch.cuda.is_available() else "cpu"
         self._device, self._masked_directory = device, masked_model
         self._model = LanguageModel(model, device, max_context)
         self._masked: Any = None
@@ -88,12 +91,14 @@ def answer_all(
     import ray.data
 
     run = run or RunSettings()
+    if hint := unused_gpus(run, float(ray.cluster_resources().get("GPU", 0.0))):
+        print(hint, flush=True)
     planned = batches(requests, run.token_budget)
     rows = [{"batch": _packed(batch)} for batch in planned]
     dataset = ray.data.from_items(rows, override_num_blocks=min(len(rows), _MOST_BLOCKS))
     answered = dataset.map_batches(
         Answerer,
-        fn_constructor_args=(model, masked_model, run.max_context),
+        fn_constructor_args=(model, masked_model, run.max_context, "cuda" if run.gpus_per_actor else "cpu"),
         batch_size=None,
         batch_format="pyarrow",
         zero_copy_batch=True,
@@ -116,6 +121,22 @@ def answer_all(
     if len(whole) != len(requests):
         raise RuntimeError(f"{len(whole)} of {len(requests)} requests were answered")
     return whole
+
+
+def unused_gpus(run: RunSettings, gpus: float) -> str | None:
+    """What to say where a cluster has GPUs and the actors stay on CPUs; None: nothing.
+
+    Args:
+        run: how many actors, and what each asks for.
+        gpus: that the cluster has now.
+    """
+    if run.gpus_per_actor or gpus <= 0:
+        return None
+    share = max(0.01, min(1.0, math.floor(100 * gpus / run.actors) / 100))
+    return (
+        f"the model runs on CPUs, as run.gpus_per_actor is 0; the cluster has {gpus:g} GPU{'s'[: gpus != 1]}: "
+        f"run.gpus_per_actor={share:g}"
+    )
 
 
 def _packed(batch: Batch) -> str:

@@ -91,7 +91,9 @@ class RunSettings(BaseModel, extra="forbid", frozen=True):
     """How requests are run."""
 
     actors: int = Field(default=2, ge=1, description="processes that hold the model")
-    gpus_per_actor: float = Field(default=0, ge=0, description="GPUs each asks Ray for")
+    gpus_per_actor: float = Field(
+        default=0, ge=0, description="GPUs each asks Ray for; 0: it computes on CPUs, also where a machine has GPUs"
+    )
     max_context: int | None = Field(
         default=None, ge=16, description="tokens the model sees at most, as many as in training; its positions if none"
     )

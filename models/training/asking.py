@@ -6,7 +6,40 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pipelines.tokens.reach import within_reach
+from models.training.settings import TrainingSettings
+from pipelines.tokens.reach import LIMITS_VARIABLE, may_bring_more, within_reach
+
+
+def resources_of_a_worker(training: TrainingSettings, name: str) -> dict[str, float]:
+    """What each worker asks Ray for: a GPU, or CPUs. Needs a connected Ray.
+
+    With `device: auto` it is a GPU where there is one for each of the fewest workers, now or in the cluster's limits;
+    where there are GPUs but too few, it says that the run goes without them.
+
+    Args:
+        training: device, workers, threads.
+        name: of the run, before what is said.
+
+    Raises:
+        ValueError: `device: gpu`, and the cluster never has enough of them.
+    """
+    cpus: dict[str, float] = {"CPU": training.threads}
+    if training.device == "cpu":
+        return cpus
+    needed, there = training.fewest_workers, within_reach("GPU")
+    if there >= needed:
+        return {"GPU": 1}
+    found = f"{there:g} GPU{'s'[: there != 1]} within reach, and {needed} worker{'s'[: needed != 1]} of one GPU each"
+    if training.device == "gpu":
+        if may_bring_more("GPU"):
+            return {"GPU": 1}
+        raise ValueError(
+            f"{name}: training.device=gpu: {found}, and no more can come (by {LIMITS_VARIABLE}, or as this process has "
+            "started Ray itself): fewer training.workers, or training.device=cpu"
+        )
+    if there > 0:
+        print(f"{name}: trains on CPUs: training.device=auto finds {found}", flush=True)
+    return cpus
 
 
 @contextlib.contextmanager

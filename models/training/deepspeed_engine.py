@@ -38,15 +38,16 @@ _LARGEST_BUCKET = 200_015_872
 _BUCKET_MULTIPLE = 1 << 16
 
 
-def deepspeed_config(settings: TrainingSettings, world: int, parameters: int) -> dict[str, Any]:
+def deepspeed_config(settings: TrainingSettings, world: int, parameters: int, gpu: bool) -> dict[str, Any]:
     """DeepSpeed's settings for a run.
 
     Args:
         settings: ours; `settings.deepspeed` is merged last.
         world: number of workers.
         parameters: of the network: communication buffers need not be larger.
+        gpu: whether the workers compute on GPUs.
     """
-    stage, gpu = settings.zero_stage, torch.cuda.is_available()
+    stage = settings.zero_stage
     zero: dict[str, Any] = {"stage": stage}
     if stage:
         # DeepSpeed wants an even number for each worker's part.
@@ -96,9 +97,14 @@ def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _deepspeed() -> Any:
-    """The package, told not to build its C++ operators: a minute on each machine, for nothing that is used here."""
-    if not torch.cuda.is_available():
+def _deepspeed(device: torch.device) -> Any:
+    """The package, told not to build its C++ operators: a minute on each machine, for nothing that is used here.
+
+    Args:
+        device: where this worker computes.
+    """
+    if device.type == "cpu":
+        # Left to itself it takes a GPU that the machine has, though Ray gave this worker none.
         os.environ["DS_ACCELERATOR"] = "cpu"
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.distributed")
     with warnings.catch_warnings():
@@ -139,7 +145,7 @@ class DeepSpeedEngine:
     """
 
     def __init__(self, network: Transformer, settings: TrainingSettings, device: torch.device, plan: BatchPlan) -> None:
-        deepspeed = _deepspeed()
+        deepspeed = _deepspeed(device)
         self._deepspeed, self.device, self.network, self._settings = deepspeed, device, network, settings
         self._stage, self._world, self._group = settings.zero_stage, plan.world, None
         if settings.sequence_parallel > 1:
@@ -147,7 +153,8 @@ class DeepSpeedEngine:
             share_sequences(network, self._group)
         prepare(network, settings, device)
         module = LossModule(network, settings.precision == "bf16" and not _half(settings))
-        config = deepspeed_config(settings, plan.world, sum(p.numel() for p in module.parameters()))
+        parameters = sum(p.numel() for p in module.parameters())
+        config = deepspeed_config(settings, plan.world, parameters, device.type == "cuda")
         groups = parameter_groups(network, settings)
         self._updater = Updater(groups, settings, device, self._stage, dist.get_rank(), plan.world)
         if self._stage == 3:

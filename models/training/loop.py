@@ -28,6 +28,7 @@ from models.training.spec import FINAL_SUMMARY, TrainingSpec
 from models.training.storage import write_file
 from models.training.stragglers import Stragglers
 from models.training.trackers import check
+from models.training.urgency import Urgency
 from models.training.validation import Validation
 from models.training.watchdog import Watchdog
 from models.training.work import Portions, Work
@@ -106,7 +107,7 @@ class _Run:
         self._resume()
         self.resumed_from, self.going = self.step, False
         self.stragglers = Stragglers(self.workers.everyone(socket.gethostname()))
-        self.notice: float | None = None
+        self.urgency = Urgency(reporter, self.settings.checkpoint_every_seconds)
         self.records = Records(spec, reporter, self.step, journal)
         self.saving.tell_damaged(self.step + 1, self.records)
         self.setup_seconds = time.perf_counter() - began
@@ -123,7 +124,7 @@ class _Run:
         self.records.note("resume" if before or self.step else "start", **values)
 
     def go(self) -> dict[str, Any]:
-        self.began = self.saved_at = time.perf_counter()
+        self.began = time.perf_counter()
         self.watchdog = Watchdog(self.settings.hang_seconds, self._stuck)
         try:
             while self._train():
@@ -164,6 +165,8 @@ class _Run:
                 validates = rung or ends or self._due(settings.validate_every_steps) or self.step in self.decayed
                 writes = ends or self._due(settings.samples.every_steps)
                 saves = not ends and (self._due(settings.checkpoint_every_steps) or self.step in self.decayed)
+                # Looked at each step: a machine may be gone, and its driver too, two minutes after a notice.
+                saves = saves or (not ends and self.urgency.wanted)
                 if not (self._due(settings.log_every_steps) or validates or writes or saves):
                     continue
                 if self._flush():
@@ -174,21 +177,9 @@ class _Run:
                     break
                 if writes:
                     self._write()
-                if saves or (not ends and self._overdue()):
+                if saves:
                     self._save()
         return False
-
-    def _overdue(self) -> bool:
-        """Whether too much time has passed since the last checkpoint, or machines are about to go.
-
-        Asked where all workers look at their steps; rank 0 decides.
-        """
-        wanted = None
-        if self.first:
-            notice, every = self.reporter.notice(), self.settings.checkpoint_every_seconds
-            wanted = notice != self.notice or 0 < every <= time.perf_counter() - self.saved_at
-            self.notice = notice
-        return bool(self.workers.from_first(wanted))
 
     def _due(self, every: int) -> bool:
         return every > 0 and self.step % every == 0
@@ -203,7 +194,9 @@ class _Run:
         self.stage = stage
         record, rate = self.record, learning_rate(self.settings, self._middle(self.step))
         record.mark("")
-        counts = self.workers.sum(work.counts.to(self.device, non_blocking=True))
+        work.counts[2] = self.urgency.ask()
+        counts, asked = self.workers.sum(work.counts.to(self.device, non_blocking=True)).split([2, 1])
+        self.urgency.hear(asked)
         targets = counts[0].clamp(min=1.0)
         scale = targets.reciprocal().float()
         record.mark("workers")
@@ -358,7 +351,7 @@ class _Run:
             )
             figures = {key: value for key, value in self.last.items() if isinstance(value, int | float)}
             self.saving.save(meta, self.engine, figures, self.records)
-            self.saved_at = time.perf_counter()
+            self.urgency.saved()
             self.records.sync()
         self.records.phase("training")
 

@@ -18,7 +18,7 @@ import torch
 
 from models.training.gauges import StepGauges
 from models.training.spec import PROGRESS
-from models.training.stopping import asked_to_stop
+from models.training.stopping import StopRequests
 from models.training.storage import read_file, write_file
 from models.training.workers import Workers
 
@@ -58,7 +58,7 @@ class Reporter(Protocol):
     def notice(self) -> float | None:
         """When machines of this run are to be taken away (milliseconds since 1970; 0: nobody says); None: not known of.
 
-        On rank 0.
+        On rank 0, before each step: it must not wait for anybody.
         """
 
     def stuck(self, message: str) -> None:
@@ -129,8 +129,7 @@ class TrainReporter:
         self.workers = Workers(context.get_world_rank(), context.get_world_size(), get_device())
         self.rungs: Sequence[int] = ()
         self._progress, self._written, self._name = f"{run_directory}/{PROGRESS}", 0.0, name
-        self._directory, self._asked = run_directory, 0.0
-        self._told_to_stop: float | None = None
+        self._stop_requests = StopRequests(run_directory) if self.workers.first else None
         self.last_told: dict[str, Any] = json.loads(read_file(self._progress) or b"{}") if self.workers.first else {}
         here = (ray.get_runtime_context().get_node_id(), os.getpid())
         self._state: dict[str, Any] = {"workers": self.workers.world, "processes": self.workers.everyone(here)}
@@ -191,11 +190,9 @@ class TrainReporter:
         """
         from ray.train.v2._internal.execution.context import get_train_context
 
-        if time.monotonic() - self._asked >= _PROGRESS_SECONDS:
-            self._asked, self._told_to_stop = time.monotonic(), asked_to_stop(self._directory)
+        if self._stop_requests is not None and self._stop_requests.asked is not None:
+            return self._stop_requests.asked
         info = get_train_context().preemption_context.preemption_info
-        if self._told_to_stop is not None:
-            return self._told_to_stop
         return None if info is None else float(info.deadline_ms or 0)
 
     def stuck(self, message: str) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from models.training.asking import asked_for
+from models.training.asking import asked_for, resources_of_a_worker
 from models.training.checkpoint import MARKER
 from models.training.conversion import weights
 from models.training.data import Dataset
@@ -93,11 +93,13 @@ def fit(
         DamagedError: there are checkpoints, and none of them can be read.
         OtherRunError: there are checkpoints of another run, on an object store.
         RuntimeError: training failed more than `training.max_failures` times, with the worker's last error.
+        ValueError: `training.device` is gpu, and the cluster never has enough of them.
     """
     run_directory = run_directory.rstrip("/")
     run = identity(model, initial_weights, training, dataset_factory(), seed)
     if (finished := _finished(run_directory, run)) is not None:
         return finished
+    resources = resources_of_a_worker(training, name)
     if told := make_room(run_directory, run, training.resume):
         print(f"{name}: {told}", flush=True)
     spec = TrainingSpec(
@@ -123,12 +125,12 @@ def fit(
     os.environ.setdefault("RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S", "1")
     # `jobs.status` shows runs and their workers.
     os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "1")
-    gpu = training.device == "gpu" or (training.device == "auto" and within_reach("GPU") > 0)
-    resources: dict[str, float] = {"GPU": 1} if gpu else {"CPU": training.threads}
     wanted = f"{training.fewest_workers} workers with {resources} each"
     if labels:
         wanted += f" on nodes with {dict(labels)}"
     no_room = f"{name}: the cluster has no room yet for {wanted}"
+    if "GPU" in resources and (there := within_reach("GPU")) < training.fewest_workers:
+        no_room += f"; GPUs that it has or is known to bring: {there:g}"
     with asked_for(training.fewest_workers, resources, labels) as asked:
         trainer = _trainer(spec, resources, labels, asked)
         gauges = RunGauges(run_directory, name)

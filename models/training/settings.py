@@ -134,7 +134,8 @@ class TrainingSettings(BaseModel, extra="forbid", frozen=True):
     )
     device: Literal["auto", "cpu", "gpu"] = Field(
         default="auto",
-        description="auto: GPUs when the cluster has them, or by its file can bring them (not on Kubernetes: say gpu)",
+        description="auto: GPUs where the cluster has one for each of the fewest workers, or by its file or "
+        "GROUNDWORK_LIMITS can bring them; else CPUs",
     )
     threads: int = Field(default=1, ge=1, description="CPU threads of a CPU worker, and the CPUs it asks for")
     max_failures: int = Field(default=3, ge=-1, description="worker failures after which the run gives up; -1: never")

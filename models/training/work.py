@@ -21,8 +21,8 @@ class Work:
 
     Attributes:
         batches: its micro batches.
-        counts: float64 [2], their targets and the bytes that these stand for; where workers share sequences, only
-            the first one counts.
+        counts: float64 [3], their targets, the bytes that these stand for, and what the loop asks for (`Urgency`);
+            where workers share sequences, only the first one counts targets and bytes.
     """
 
     batches: list[Batch]
@@ -47,7 +47,7 @@ class Portions:
     def __call__(self, step: int, skipped: int) -> Work:
         """The work of a step, after `skipped` samples that nobody trains on."""
         batches = [self._batch(ids) for ids in self._plan.micro_batches(step, self._workers.rank, skipped)]
-        counts = torch.zeros(2, dtype=torch.float64)
+        counts = torch.zeros(3, dtype=torch.float64)
         if self._counts:
             for batch in batches:
                 targets = batch["labels"][batch["labels"] != IGNORED]

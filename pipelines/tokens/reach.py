@@ -35,6 +35,21 @@ def within_reach(resource: str) -> float:
     return max(present, limit(file, resource) if file.is_file() else 0.0)
 
 
+def may_bring_more(resource: str) -> bool:
+    """Whether a cluster may come to have more of it than `within_reach` says: False only where that is certain.
+
+    It is where this process started Ray, and where `GROUNDWORK_LIMITS` names the resource. A cluster's file does not
+    always say what its machines hold, and nobody tells a driver what is on its way to a cluster without one.
+
+    Raises:
+        ValueError: the variable cannot be read as what it should be.
+    """
+    if "RAY_ADDRESS" not in os.environ:
+        return False
+    told = os.environ.get(LIMITS_VARIABLE)
+    return not told or resource not in told_limits(told)
+
+
 def limit(file: Path, resource: str) -> float:
     """The most of a resource that a cluster file (Ray's schema) allows; what has no number counts nothing.
 

@@ -104,7 +104,7 @@ def worker(config: dict[str, Any], mode: str) -> None:
 
     # What the loop imports is no part of the memory measured.
     assert models.training.loop
-    deepspeed_engine._deepspeed()
+    deepspeed_engine._deepspeed(torch.device("cpu"))
     spec = config["spec"]
     threads_for(torch.device("cpu"), spec.training.threads)
     figures: dict[str, Any] = {}

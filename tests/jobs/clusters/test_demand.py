@@ -161,5 +161,7 @@ def test_a_training_that_may_take_gpus_takes_them_where_the_file_has_some() -> N
     table = prices.load()
     aws = Market(fleet.load(storage.checkout() / "cluster/aws.yaml", table), table)
     assert figures(plan, {}, aws)["resources"] == {"GPU": 8.0}
+    plenty = Plan([], [Ask({"CPU": 1.0}, 1000, gang=True, gpu_instead=1.0)])
+    assert figures(plenty, {}, aws)["resources"] == {"CPU": 1000.0}
     laptop = Market(fleet.load(storage.checkout() / "cluster/laptop.yaml", table), table)
     assert figures(plan, {}, laptop)["resources"] == figures(plan, {}, None)["resources"] == {"CPU": 8.0}

@@ -1,6 +1,8 @@
 """One of two workers of the loop with DeepSpeed; run by the tests in processes of their own.
 
-loop_worker.py OUT RANK WORLD INIT ZERO_STAGE
+loop_worker.py OUT RANK WORLD INIT ZERO_STAGE [STEPS]
+
+With STEPS it trains twice, once with a notice on rank 0 after so many of them, and never looks at steps by itself.
 """
 
 import json
@@ -14,7 +16,7 @@ import torch.distributed as dist
 from models.training.deepspeed_engine import DeepSpeedEngine
 from models.training.loop import train
 from models.training.workers import Workers
-from tests.models.training.toy import MARK, Reports, spec
+from tests.models.training.toy import MARK, Notices, Reports, spec
 
 
 def stumbles(factor):
@@ -28,11 +30,25 @@ def stumbles(factor):
     return Stumbles
 
 
+def noticed(out, workers, stage, steps):
+    committed = {}
+    for name, reports in (("whole", Reports()), ("noticed", Notices(steps if workers.first else 0))):
+        reports.workers = workers
+        changes = {"engine": "deepspeed", "zero_stage": stage, "workers": workers.world, "log_every_steps": 1000}
+        train(spec(f"{out}/{name}", **changes), reports)
+        committed[name] = [location[-2:] for location, _ in reports.checkpoints]
+    with open(f"{out}/rank-{workers.rank}.json", "w") as file:
+        json.dump(committed, file)
+
+
 def main():
     out, rank, world, init, stage = sys.argv[1], *map(int, sys.argv[2:4]), sys.argv[4], int(sys.argv[5])
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=init, rank=rank, world_size=world)
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world)}
+    if len(sys.argv) > 6:
+        noticed(out, Workers(rank, world), stage, int(sys.argv[6]))
+        return
     import models.training.deepspeed_engine
 
     models.training.deepspeed_engine.DeepSpeedEngine = stumbles(math.nan)

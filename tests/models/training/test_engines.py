@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from models.network import PRESETS, Transformer
+from models.training.deepspeed_engine import deepspeed_config
 from models.training.engine import OutOfMemory, memory_watched
 from models.training.optimizers import parameter_groups
 from models.training.settings import TrainingSettings
@@ -150,6 +151,32 @@ def test_on_a_gpu_engines_agree_and_where_nothing_has_to_wait_nothing_does(tmp_p
     assert {case: values["unread"] for case, values in (exact | found).items() if case.startswith(free)} == {
         case: True for case in exact | found if case.startswith(free)
     }
+
+
+ON_A_CPU = """
+import torch
+torch.cuda.is_available, torch.cuda.device_count = lambda: True, lambda: 1
+from models.training.deepspeed_engine import _deepspeed
+print(_deepspeed(torch.device("cpu")).accelerator.get_accelerator().device_name())
+"""
+
+
+def test_a_worker_on_a_cpu_leaves_its_machines_gpus_alone():
+    environment = {name: value for name, value in os.environ.items() if name != "DS_ACCELERATOR"}
+    done = subprocess.run(
+        [sys.executable, "-c", ON_A_CPU], check=True, env=environment, cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.stdout.split()[-1] == "cpu"
+
+
+@pytest.mark.parametrize("gpu", [False, True])
+def test_memory_is_pinned_and_communication_overlaps_where_workers_have_gpus(monkeypatch, gpu):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: not gpu)
+    settings = TrainingSettings(
+        tokens=64, tokens_per_step=64, sequence_length=16, workers=2, zero_stage=3, offload="all"
+    )
+    zero = deepspeed_config(settings, 2, 1000, gpu)["zero_optimization"]
+    assert zero["overlap_comm"] == zero["offload_optimizer"]["pin_memory"] == zero["offload_param"]["pin_memory"] == gpu
 
 
 def test_only_matrices_decay():

@@ -19,6 +19,7 @@ from models.training.work import Portions
 from models.training.workers import Workers
 from tests.models.training.toy import (
     LENGTH,
+    Notices,
     Reports,
     Staged,
     Toy,
@@ -81,13 +82,32 @@ def test_only_the_newest_checkpoints_stay_and_each_is_reported(tmp_path):
     assert all(figures["loss"] > 0 for _, figures in reports.checkpoints)
 
 
-def test_checkpoints_by_time_come_where_steps_are_looked_at_and_change_nothing(tmp_path):
+def test_checkpoints_by_time_come_at_any_step_and_change_nothing(tmp_path):
     whole, often = Reports(), Reports()
     train(spec(tmp_path / "whole"), whole)
     train(spec(tmp_path / "often", checkpoint_every_seconds=1e-9), often)
     assert [location[-2:] for location, _ in whole.checkpoints] == ["20"]
-    assert [location[-2:] for location, _ in often.checkpoints] == ["03", "06", "09", "12", "15", "18", "20"]
+    assert [location[-2:] for location, _ in often.checkpoints] == [f"{step:02d}" for step in range(1, 21)]
     assert same_weights(*(final_weights(tmp_path / name) for name in ("whole", "often")))
+
+
+def test_after_a_notice_the_next_step_is_saved_however_seldom_steps_are_looked_at_and_nothing_changes(tmp_path):
+    whole, noticed = Reports(), Notices(7)
+    train(spec(tmp_path / "whole", log_every_steps=1000), whole)
+    train(spec(tmp_path / "noticed", log_every_steps=1000), noticed)
+    assert [location[-2:] for location, _ in whole.checkpoints] == ["20"]
+    assert [location[-2:] for location, _ in noticed.checkpoints] == ["08", "20"]
+    assert same_weights(*(final_weights(tmp_path / name) for name in ("whole", "noticed")))
+    assert losses(tmp_path / "whole") == losses(tmp_path / "noticed")
+
+
+def test_a_notice_in_the_last_of_many_bad_steps_is_heard_after_the_return(tmp_path, monkeypatch):
+    stumbling(monkeypatch, math.nan)
+    noticed = Notices(12)
+    changes = {"checkpoint_every_steps": 4, "guard": GUARD, "log_every_steps": 1000}
+    summary = train(spec(tmp_path, marked=range(80, 104), **changes), noticed)
+    assert summary["rollbacks"] == 1
+    assert "09" in [location[-2:] for location, _ in noticed.checkpoints]
 
 
 def damage(directory, step, how):

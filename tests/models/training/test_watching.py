@@ -3,9 +3,13 @@
 import time
 from pathlib import Path
 
-from models.training.asking import asked_for
+import pytest
+
+from models.training import asking
+from models.training.asking import asked_for, resources_of_a_worker
 from models.training.gauges import RunGauges
 from models.training.run import _watch
+from models.training.settings import TrainingSettings
 
 
 def test_a_file_that_is_read_while_it_is_replaced_ends_no_telling(tmp_path: Path, local_ray: None) -> None:
@@ -26,3 +30,45 @@ def test_nothing_is_asked_for_early_where_the_cluster_cannot_grow(local_ray: Non
     """A busy cluster of a fixed size would only be kept busier."""
     with asked_for(3, {"CPU": 1}, {"role": "train"}) as asked:
         assert asked is None
+
+
+def resources(device: str, workers: int | tuple[int, int], monkeypatch: pytest.MonkeyPatch, gpus: float, more: bool):
+    """What each worker takes on a cluster that has so many GPUs within reach, and may bring more or not."""
+    monkeypatch.setattr(asking, "within_reach", {"GPU": gpus}.__getitem__)
+    monkeypatch.setattr(asking, "may_bring_more", {"GPU": more}.__getitem__)
+    settings = TrainingSettings(
+        tokens=640, tokens_per_step=64, sequence_length=16, workers=workers, device=device, threads=3
+    )
+    return resources_of_a_worker(settings, "toy")
+
+
+@pytest.mark.parametrize(
+    ("device", "workers", "gpus", "expected"),
+    [
+        ("auto", 2, 0, {"CPU": 3}),
+        ("auto", 2, 1, {"CPU": 3}),
+        ("auto", 2, 2, {"GPU": 1}),
+        ("auto", (1, 4), 1, {"GPU": 1}),
+        ("auto", (2, 4), 1, {"CPU": 3}),
+        ("cpu", 2, 8, {"CPU": 3}),
+        ("gpu", 2, 2, {"GPU": 1}),
+    ],
+)
+@pytest.mark.parametrize("more", [False, True])
+def test_workers_take_gpus_where_there_is_one_for_each(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], device, workers, gpus, expected, more
+) -> None:
+    assert resources(device, workers, monkeypatch, gpus, more) == expected
+    told = capsys.readouterr().out
+    if device == "auto" and gpus > 0 and "CPU" in expected:
+        assert told == (
+            "toy: trains on CPUs: training.device=auto finds 1 GPU within reach, and 2 workers of one GPU each\n"
+        )
+    else:
+        assert told == ""
+
+
+def test_gpus_that_never_come_are_an_error_and_those_that_may_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert resources("gpu", 4, monkeypatch, 0, more=True) == {"GPU": 1}
+    with pytest.raises(ValueError, match=r"^toy: training\.device=gpu: 2 GPUs within reach, and 4 workers of one GPU"):
+        resources("gpu", 4, monkeypatch, 2, more=False)

@@ -125,6 +125,19 @@ class Reports(AloneReporter):
             raise KeyboardInterrupt
 
 
+class Notices(Reports):
+    """There is a notice once so many steps are done."""
+
+    def __init__(self, steps):
+        super().__init__()
+        self.left = steps
+
+    def notice(self):
+        # It is asked for before each step.
+        self.left -= 1
+        return 5.0 if self.left < 0 else None
+
+
 def lines(directory, name="metrics.jsonl"):
     return [json.loads(line) for line in Path(directory, name).read_text().splitlines()]
 

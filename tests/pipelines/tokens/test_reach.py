@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.storage import checkout
-from pipelines.tokens.reach import FILE_VARIABLE, LIMITS_VARIABLE, limit, told_limits, within_reach
+from pipelines.tokens.reach import FILE_VARIABLE, LIMITS_VARIABLE, limit, may_bring_more, told_limits, within_reach
 
 ROOM = checkout() / "cluster"
 
@@ -61,3 +61,14 @@ def test_a_file_counts_where_there_is_an_autoscaler(
         assert (within_reach("GPU"), within_reach("CPU")) == (0.0, 2.0)
     monkeypatch.setenv(LIMITS_VARIABLE, '{"GPU": 16, "CPU": 1}')
     assert (within_reach("GPU"), within_reach("CPU"), within_reach("TPU")) == (16.0, 2.0, 0.0)
+
+
+def test_only_what_is_certain_not_to_come_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RAY_ADDRESS", LIMITS_VARIABLE):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(FILE_VARIABLE, str(ROOM / "aws.yaml"))
+    assert not may_bring_more("GPU")
+    monkeypatch.setenv("RAY_ADDRESS", "the one that is connected")
+    assert may_bring_more("GPU")
+    monkeypatch.setenv(LIMITS_VARIABLE, '{"GPU": 16}')
+    assert (may_bring_more("GPU"), may_bring_more("CPU")) == (False, True)
