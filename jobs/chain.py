@@ -24,6 +24,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -60,7 +61,7 @@ class Processes:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            preexec_fn=_ends_with_parent,  # noqa: PLW1509 (one system call, which takes no lock of another thread's)
+            preexec_fn=partial(_ends_with, os.getpid()),  # noqa: PLW1509 (system calls alone: they take no lock of another thread's)
         )
         if self.stopped:
             process.terminate()
@@ -181,10 +182,12 @@ _PARENT_DEATH_SIGNAL = 1
 """PR_SET_PDEATHSIG of prctl(2), which Linux alone has."""
 
 
-def _ends_with_parent() -> None:
+def _ends_with(parent: int) -> None:
     """In the child, before its program: SIGTERM once the parent is gone, however it went."""
     if hasattr(_LIBC, "prctl"):
         _LIBC.prctl(_PARENT_DEATH_SIGNAL, signal.SIGTERM)
+        if os.getppid() != parent:
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _below(pid: int) -> list[int]:

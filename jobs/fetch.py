@@ -89,11 +89,16 @@ def whole(output: Path) -> dict[str, Any] | None:
     return record
 
 
-def send(record: dict[str, Any], output: Path, location: str, again: bool = False) -> None:
-    """Copy a whole sources directory to a URI, `sources.json` last; what is there already is left alone."""
+def sent(location: str) -> dict[str, Any] | None:
+    """What `sources.json` at a URI holds if it is of this version: it is written last there."""
     last = storage.join(location, "sources.json")
-    if not again and storage.exists(last) and storage.read_json(last) == record:
-        return
+    record: dict[str, Any] = storage.read_json(last) if storage.exists(last) else {}
+    return record if record.get("recipe") == _recipe() else None
+
+
+def send(record: dict[str, Any], output: Path, location: str) -> None:
+    """Copy a whole sources directory to a URI, `sources.json` last."""
+    last = storage.join(location, "sources.json")
     storage.remove(last)
     for file in record["files"]:
         storage.write_bytes(storage.join(location, file["path"]), (output / file["path"]).read_bytes())
@@ -118,11 +123,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     started = time.monotonic()
     try:
         location = storage.resolve(options.output)
-        remote = "://" in location
-        output = storage.checkout() / "runs/sources" if remote else Path(location)
-        record = fetch(output, options.again)
-        if remote:
-            send(record, output, location, options.again)
+        if "://" not in location:
+            record = fetch(Path(location), options.again)
+        elif options.again or (found := sent(location)) is None:
+            output = storage.checkout() / "runs/sources"
+            record = fetch(output, options.again)
+            send(record, output, location)
+        else:
+            record = found
     except (FetchError, OSError, ValueError) as error:
         print(f"jobs.fetch: {error}", file=sys.stderr)
         return 1

@@ -178,6 +178,7 @@ def make_room(run_directory: str, run: Identity, resume: bool) -> str:
     if resume and not found and (unreadable := checkpoints.unreadable()):
         # They may be of this run, or of an older format: nobody but the user removes them.
         raise DamagedError(nothing_left(unreadable))
+    _records_out(run_directory)
     name, description = _marked(read_file(mark))
     before, told = found[-1][1].run if found else name, list[str]()
     if not (resume and run.is_named(before)):
@@ -232,7 +233,10 @@ def _aside(path: str, name: str) -> str:
 
 
 def _set_aside(run_directory: str, name: str, which: str, why: str) -> str:
-    """Rename the checkpoints' directory, and move the run's records into it; what is to be told of it."""
+    """Move the run's records into the checkpoints' directory, and rename it; what is to be told of it.
+
+    Where it is killed on the way nothing is lost: records are in either place, and the next start moves them on.
+    """
     files, path = open_location(run_directory)
     if not isinstance(files, pafs.LocalFileSystem):
         raise OtherRunError(
@@ -240,8 +244,8 @@ def _set_aside(run_directory: str, name: str, which: str, why: str) -> str:
             "another `name`, or remove them with training.resume=false or --force"
         )
     aside = _aside(path, name)
+    _move(files, path, f"{path}/{CHECKPOINTS}")
     files.move(f"{path}/{CHECKPOINTS}", aside)
-    _move(files, path, aside)
     return (
         f"begins anew: {why}; {which} of the run before are in {aside}, from where it continues when its settings come "
         f"back; to delete them: rm -r {aside}"
@@ -259,8 +263,8 @@ def _brought_back(run_directory: str, run: Identity) -> list[str]:
     """Put what was set aside of this run in its place again; what is to be told of it."""
     for aside in _asides(run_directory, run):
         files, path = open_location(run_directory)
-        _move(files, aside, path)
         files.move(aside, f"{path}/{CHECKPOINTS}")
+        _records_out(run_directory)
         return [f"continues from what was in {aside}"]
     return []
 
@@ -271,6 +275,13 @@ def _removed_aside(run_directory: str, run: Identity) -> list[str]:
     for aside in asides:
         remove(aside)
     return [f"{aside} of this run is removed: training.resume=false" for aside in asides]
+
+
+def _records_out(run_directory: str) -> None:
+    """Move records that lie with the checkpoints to their place."""
+    files, path = open_location(run_directory)
+    if isinstance(files, pafs.LocalFileSystem):
+        _move(files, f"{path}/{CHECKPOINTS}", path)
 
 
 def _move(files: pafs.FileSystem, source: str, target: str) -> None:

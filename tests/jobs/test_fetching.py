@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from jobs import fetch
 from jobs.fetching import archives, books, evaluation, pairs, web
 from jobs.fetching.archives import Archives, FetchError
+from pipelines import storage
 
 
 def catalogue(messages: dict[str, str], order: str = "<") -> bytes:
@@ -154,17 +155,23 @@ def test_a_bucket_gets_the_whole_directory_and_its_record_last(tmp_path: Path) -
     files = {"web/a.warc": b"\x00a", "b.txt": b"b"}
     for name, content in files.items():
         (here / name).write_bytes(content)
-    record: dict[str, Any] = {"recipe": "r", "files": [{"path": name} for name in files]}
+    record: dict[str, Any] = {"recipe": fetch._recipe(), "files": [{"path": name} for name in files]}
+    assert fetch.sent(there) is None
     fetch.send(record, here, there)
     found = {str(path.relative_to(tmp_path / "there")): path for path in (tmp_path / "there").rglob("*.*")}
     assert {name: path.read_bytes() for name, path in found.items() if name in files} == files
     assert json.loads(found["sources.json"].read_text()) == record
+    assert fetch.sent(there) == record
+    sources = {"kind": "text", "name": "b", "documents": 1, "bytes": 1, "package": "p", "licence": "l"}
+    storage.write_json(f"{there}/sources.json", record | {"sources": [sources]})
     (tmp_path / "there/b.txt").write_bytes(b"kept")
-    fetch.send(record, here, there)
+    assert fetch.main(["--output", there]) == 0
     assert (tmp_path / "there/b.txt").read_bytes() == b"kept"
-    fetch.send(record, here, there, again=True)
+    fetch.send(record, here, there)
     assert (tmp_path / "there/b.txt").read_bytes() == b"b"
     (here / "b.txt").unlink()
     with pytest.raises(FileNotFoundError):
-        fetch.send(record | {"recipe": "other"}, here, there)
+        fetch.send(record, here, there)
     assert not (tmp_path / "there/sources.json").exists()
+    storage.write_json(f"{there}/sources.json", record | {"recipe": "another version's"})
+    assert fetch.sent(there) is None
