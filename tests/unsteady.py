@@ -98,13 +98,22 @@ class Unsteady:
 
 @contextlib.contextmanager
 def serving() -> Iterator[Unsteady]:
-    """A server with a bucket, and this process's environment set to it."""
+    """A server with a bucket, and this process's environment set to it; no connection to another one is left."""
     import boto3
 
+    from models.training import storage as training_storage
+    from pipelines import storage
+
+    def forget() -> None:
+        storage._s3.cache_clear()
+        training_storage._s3.cache_clear()
+
+    forget()
     server = Unsteady()
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {**S3, "AWS_ENDPOINT_URL": server.url}.items():
             patch.setenv(name, value)
         boto3.client("s3").create_bucket(Bucket="bucket")
         yield server
+    forget()
     server.stop()

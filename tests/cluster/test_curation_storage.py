@@ -27,11 +27,8 @@ VOCABULARY = ["the", "of", "and", "house", "river", "stone", "winter", "to", "th
 
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[Unsteady]:
-    """The server, and no connection to another one."""
-    storage._s3.cache_clear()
     with serving() as server:
         yield server
-    storage._s3.cache_clear()
 
 
 SCHEMA = pa.schema([("n", pa.int64())])

@@ -141,10 +141,8 @@ def test_a_recipe_that_an_earlier_stage_writes_is_read_when_it_is_there(place: P
 
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[str]:
-    storage._s3.cache_clear()
     with serving():
         yield "s3://bucket"
-    storage._s3.cache_clear()
 
 
 def planned(place: str | Path, capsys: pytest.CaptureFixture[str], *words: str) -> list[dict[str, Any]]:

@@ -28,10 +28,8 @@ def write(folder: Path, name: str, text: str) -> Path:
 
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[str]:
-    storage._s3.cache_clear()
     with serving():
         yield "s3://bucket"
-    storage._s3.cache_clear()
 
 
 @pytest.fixture(params=["s3", "file"])

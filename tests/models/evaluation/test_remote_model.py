@@ -30,13 +30,11 @@ def models(request: pytest.FixtureRequest, model_directory: str, encoder_directo
     if request.param == "file":
         yield f"file://{model_directory}", f"file://{encoder_directory}"
         return
-    storage._s3.cache_clear()
     with serving():
         for name, directory in {"model": model_directory, "encoder": encoder_directory}.items():
             files, path = storage.filesystem(f"s3://bucket/{name}")
             pafs.copy_files(directory, path, destination_filesystem=files)
         yield "s3://bucket/model", "s3://bucket/encoder"
-    storage._s3.cache_clear()
 
 
 @pytest.fixture(autouse=True)

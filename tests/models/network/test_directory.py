@@ -25,12 +25,10 @@ LOCATION = "s3://bucket/model"
 
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[None]:
-    storage._s3.cache_clear()
     with serving():
         for name, data in FILES.items():
             storage.write_bytes(f"{LOCATION}/{name}", data)
         yield
-    storage._s3.cache_clear()
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from models.training import storage
 from models.training.checkpoint import FORMAT_VERSION, Checkpoints
 from models.training.loop import train
 from models.training.run import _finished
-from models.training.same_run import NOT_OF_THE_RUN, OtherRunError, identity, make_room
+from models.training.same_run import _RECORDS, NOT_OF_THE_RUN, OtherRunError, identity, make_room
 from models.training.storage import DamagedError
 from models.training.workers import Workers
 from tests.models.training.toy import LENGTH, Reports, Toy, final_weights, lines, same_weights, spec
@@ -36,10 +36,8 @@ def trained(directory, reports: Reports | None = None, **changes: object):
 
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[Unsteady]:
-    storage._s3.cache_clear()
     with serving() as server:
         yield server
-    storage._s3.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -196,6 +194,25 @@ def test_those_of_another_run_are_set_aside_and_found_again_by_theirs(tmp_path: 
     assert [line["step"] for line in lines(run) if "loss" in line] == list(range(1, 21))
     assert [meta.step for _, meta in Checkpoints(f"{run}/checkpoints", Workers()).committed()] == [10, 20]
     assert len(list(run.glob("checkpoints.before-*"))) == 1
+
+
+@pytest.mark.parametrize("comes", ["the run itself", "the other one"])
+def test_a_kill_between_records_and_checkpoints_loses_neither(tmp_path: Path, comes: str) -> None:
+    """As it stands where setting aside, or bringing back, was cut short: records lie with the checkpoints."""
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path, Reports(10), checkpoint_every_steps=10)
+    first, records = lines(tmp_path), [name for name in _RECORDS if (tmp_path / name).exists()]
+    assert records
+    for name in records:
+        (tmp_path / name).rename(tmp_path / "checkpoints" / name)
+    itself = comes == "the run itself"
+    make_room(str(tmp_path), made() if itself else made(learning_rate=1e-4), resume=True)
+    aside = tmp_path / f"checkpoints.before-{made().fingerprint}"
+    where = tmp_path if itself else aside
+    assert lines(where) == first
+    assert [name for name in _RECORDS if (where / name).exists()] == records
+    kept = Checkpoints(str(tmp_path / "checkpoints" if itself else aside), Workers())
+    assert [meta.step for _, meta in kept.committed()] == [10]
 
 
 def test_without_resuming_they_are_removed(tmp_path: Path) -> None:

@@ -19,11 +19,9 @@ from tests.unsteady import Unsteady, serving
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[Unsteady]:
     """A store whose client gives up soon: what is asked here is whether training does."""
-    storage._s3.cache_clear()
     with pytest.MonkeyPatch.context() as patch, serving() as server:
         patch.setattr(storage, "_S3_TRIES", 2)
         yield server
-    storage._s3.cache_clear()
 
 
 @pytest.fixture(autouse=True)

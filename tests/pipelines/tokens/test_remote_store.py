@@ -15,7 +15,6 @@ import torch
 
 from jobs.pretrain import JOB, PretrainRecipe
 from models.network import Transformer, export_model
-from models.training import storage as training_storage
 from models.training.pretraining import PretrainingData
 from pipelines import storage
 from pipelines.tokens import MixtureSettings, Samples, TokenStore
@@ -30,14 +29,10 @@ torch.set_num_threads(1)
 @pytest.fixture(scope="module")
 def bucket(store: TokenStore) -> Iterator[None]:
     """A copy of the store at `LOCATION`."""
-    storage._s3.cache_clear()
-    training_storage._s3.cache_clear()
     with serving():
         files, path = storage.filesystem(LOCATION)
         pafs.copy_files(store.location, path, destination_filesystem=files)
         yield
-    storage._s3.cache_clear()
-    training_storage._s3.cache_clear()
 
 
 @pytest.fixture
