@@ -6,6 +6,7 @@ import logging
 import socket
 import threading
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
@@ -98,7 +99,10 @@ class Unsteady:
 
 @contextlib.contextmanager
 def serving() -> Iterator[Unsteady]:
-    """A server with a bucket, and this process's environment set to it; no connection to another one is left."""
+    """A server with an empty bucket, and this process's environment set to it; no connection to another one is left.
+
+    moto keeps its objects for the process, whichever server they were given to: they are cleared.
+    """
     import boto3
 
     from models.training import storage as training_storage
@@ -113,6 +117,7 @@ def serving() -> Iterator[Unsteady]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {**S3, "AWS_ENDPOINT_URL": server.url}.items():
             patch.setenv(name, value)
+        urllib.request.urlopen(urllib.request.Request(f"{server.url}/moto-api/reset", method="POST"))
         boto3.client("s3").create_bucket(Bucket="bucket")
         yield server
     forget()
