@@ -32,7 +32,7 @@ from jobs.chaining.run import FAILED, STOPPED, SUCCEEDED, Chain, ChainStopped, E
 from jobs.chaining.stages import Stage, Stages, load, loaded
 from jobs.config import RecipeError
 from jobs.dry_run import Market, MarketError, Plan, asked, figures
-from jobs.job import InputError, authenticate, finished
+from jobs.job import InputError, authenticate, failed, finished
 from jobs.memory import PeakMemory
 
 _LAST_LINES = 20
@@ -126,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         chain = Chain(stages, processes, lambda records: print("\n".join(table(records)), flush=True))
     except (RecipeError, MarketError) as error:
         print(f"jobs.chain: {error}", file=sys.stderr)
-        return 2
+        return failed("chain", str(error), options.json, 2)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, processes.stop)
     started, status, code, message = time.monotonic(), "done", 0, ""

@@ -39,7 +39,9 @@ def load(schema: type[R], path: str | os.PathLike[str], overrides: Sequence[str]
     Raises:
         RecipeError: with one line for each thing that is wrong.
     """
-    values = _read(os.fspath(path), ())
+    values: dict[str, Any] = {}
+    for _, layer in reversed(_layers(os.fspath(path))):
+        values = _merge(values, layer)
     origins = [f"{path}"]
     for word in overrides:
         _override(values, word)
@@ -50,37 +52,56 @@ def load(schema: type[R], path: str | os.PathLike[str], overrides: Sequence[str]
         raise RecipeError("\n".join(_explain(schema, problem, str(path)) for problem in error.errors())) from None
 
 
+def files(path: str | os.PathLike[str]) -> list[str]:
+    """The paths or URIs of a recipe and of the recipes that it is based on, its own first. Raises RecipeError."""
+    return [place for place, _ in _layers(os.fspath(path))]
+
+
 def dump(recipe: BaseModel) -> str:
     """The resolved recipe as YAML: reading it again gives the same recipe."""
     return yaml.safe_dump(recipe.model_dump(mode="json", by_alias=True), sort_keys=False, allow_unicode=True, width=110)
 
 
-def _read(path: str, chain: tuple[str, ...]) -> dict[str, Any]:
+def _layers(path: str) -> list[tuple[str, dict[str, Any]]]:
+    """The recipe's path or URI and its own keys, then those of its `base:`, and so on."""
+    layers: list[tuple[str, dict[str, Any]]] = []
+    seen: set[str] = set()
+    place: str | None = path
+    while place is not None:
+        own = _own(place)
+        if own in seen:
+            raise RecipeError(f"{place}: its `base:` leads back to itself")
+        seen.add(own)
+        values = _read(place)
+        layers.append((place, values))
+        base = values.pop("base", None)
+        if not isinstance(base, str | None):
+            raise RecipeError(f"{place}: base: expected the path of a recipe, found {base!r}")
+        place = None if base is None else storage.beside(place, base)
+    return layers
+
+
+def _own(place: str) -> str:
     # A relative path is from here, as people type it; storage would look for it below the home.
-    is_uri = "://" in path
-    own = path if is_uri else os.path.realpath(path)
-    if own in chain:
-        raise RecipeError(f"{path}: its `base:` leads back to itself")
+    return place if "://" in place else os.path.realpath(place)
+
+
+def _read(place: str) -> dict[str, Any]:
     try:
-        text = storage.read_bytes(own).decode()
+        text = storage.read_bytes(_own(place)).decode()
     except FileNotFoundError:
-        raise RecipeError(f"{path}: no such recipe{'' if is_uri else _near_files(Path(path))}") from None
+        raise RecipeError(f"{place}: no such recipe{'' if '://' in place else _near_files(Path(place))}") from None
     except (OSError, ValueError) as error:
-        raise RecipeError(f"{path}: cannot be read ({error})") from None
+        raise RecipeError(f"{place}: cannot be read ({error})") from None
     try:
         values = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise RecipeError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+        raise RecipeError(f"{place}: not YAML: {' '.join(str(error).split())}") from None
     if values is None:
-        values = {}
+        return {}
     if not isinstance(values, dict):
-        raise RecipeError(f"{path}: expected keys and values, found {type(values).__name__}")
-    base = values.pop("base", None)
-    if base is None:
-        return values
-    if not isinstance(base, str):
-        raise RecipeError(f"{path}: base: expected the path of a recipe, found {base!r}")
-    return _merge(_read(storage.beside(path, base), (*chain, own)), values)
+        raise RecipeError(f"{place}: expected keys and values, found {type(values).__name__}")
+    return values
 
 
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

@@ -13,8 +13,7 @@ from jobs import job
 from jobs.clusters.asks import Ask
 from jobs.dry_run import Plan
 from jobs.job import InputError, Job, Outcome, Recipe, main
-from jobs.pretrain import workers
-from jobs.progress import Progress
+from jobs.training import trained, workers
 from models.finetuning import CHAT_TEMPLATE, END, EmptyError, ExampleSettings, SupervisedDataset, load_dataset, preview
 from models.network import ModelSettings
 from models.training.settings import TrainingSettings
@@ -76,29 +75,23 @@ class Finetune(Job[FinetuneRecipe]):
 
     def run(self, recipe: FinetuneRecipe) -> Outcome:
         """Tune with Ray Train, export."""
-        from models.network.pretrained import import_model
-        from models.training.run import fit
+        from models.network.pretrained import import_settings
+        from models.training.spec import VALIDATION_BEFORE
         from models.training.timeline import told
 
-        settings, base = import_model(recipe.model)
+        settings = import_settings(recipe.model)
         dataset, validation = _load(recipe, "train"), _load_validation(recipe)
         lines = preview(dataset, _tokenizer(recipe), 0)
         storage.write_bytes(storage.join(recipe.run_directory, "preview.txt"), "\n".join(lines).encode() + b"\n")
-        before = _loss(settings, base, validation) if validation is not None else None
         job.connect(recipe.node_labels)
-        progress = Progress("finetune", recipe.training.steps, "steps", since_first=True)
-        result = fit(
+        result = trained(
+            recipe,
+            recipe.training,
             model=settings,
             initial_weights=recipe.model,
-            training=recipe.training,
             dataset_factory=_factory(recipe, "train"),
             validation_factory=None if validation is None else _factory(recipe, "validation"),
             token_bytes=None,
-            run_directory=recipe.run_directory,
-            name=recipe.name,
-            seed=recipe.seed,
-            progress=lambda done, total, note: progress.update(done, note),
-            labels=recipe.node_labels,
         )
         epochs = result.tokens / (len(dataset) * recipe.training.sequence_length)
         metrics: dict[str, Any] = {
@@ -114,12 +107,12 @@ class Finetune(Job[FinetuneRecipe]):
             f"{dataset.examples:,} examples ({dataset.learned_tokens:,} learned tokens), {epochs:.1f} passes in "
             f"{result.steps:,} steps"
         ]
-        if validation is not None:
-            after = _loss(settings, result.weights(), validation)
-            metrics |= {"validation_loss_before": before, "validation_loss": after}
-            summary.append(
-                f"loss on {validation.examples:,} held-out examples: {before:.3f} nats before, {after:.3f} after"
-            )
+        after = result.metrics.get("validation_loss")
+        if validation is not None and after is not None:
+            before = result.metrics[VALIDATION_BEFORE]["validation_loss"]
+            metrics |= {"validation_loss_before": round(before, 4), "validation_loss": round(after, 4)}
+            seen = min(len(validation), recipe.training.validation_sequences)
+            summary.append(f"loss on {_held_out(validation, seen)}: {before:.3f} nats before, {after:.3f} after")
         summary += told(recipe.run_directory)
         self._export(recipe, settings, result.checkpoint, metrics)
         return Outcome(outputs={"export": recipe.export}, metrics=metrics, summary=summary)
@@ -201,29 +194,15 @@ def _load_validation(recipe: FinetuneRecipe) -> SupervisedDataset | None:
         raise InputError(str(error)) from None
 
 
+def _held_out(validation: SupervisedDataset, seen: int) -> str:
+    whole = f"{validation.examples:,} held-out examples"
+    return whole if seen == len(validation) else f"{seen:,} of the {len(validation):,} windows of {whole}"
+
+
 def _tokenizer(recipe: FinetuneRecipe) -> Any:
     from tokenizers import Tokenizer
 
     return Tokenizer.from_str(storage.read_bytes(storage.join(recipe.model, "tokenizer.json")).decode())
-
-
-def _loss(settings: ModelSettings, weights: dict[str, Any], dataset: SupervisedDataset, most: int = 64) -> float:
-    """Nats a learned token over the first `most` windows."""
-    import torch
-
-    from models.network.transformer import Transformer
-
-    network = Transformer(settings)
-    network.load_state_dict(weights, strict=False)
-    total, count = 0.0, 0
-    with torch.no_grad():
-        for first in range(0, min(most, len(dataset)), 8):
-            batch = dataset.batch(range(first, min(first + 8, most, len(dataset))))
-            loss, targets = network.token_loss(
-                *(torch.from_numpy(batch[name]) for name in ("input_ids", "labels", "documents"))
-            )
-            total, count = total + float(loss), count + int(targets)
-    return round(total / count, 4)
 
 
 JOB = Finetune()

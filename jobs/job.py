@@ -243,7 +243,7 @@ def main(job: Job[Any], arguments: Sequence[str] | None = None) -> int:
     except (RecipeError, InputError, MarketError) as error:
         for line in str(error).splitlines():
             print(f"jobs.{job.name}: {line}", file=sys.stderr)
-        return 2
+        return failed(job.name, str(error), options.json, 2)
     if options.dry_run:
         _show_plan(job, recipe, plan, market, options.json)
         return 0
@@ -258,17 +258,22 @@ def main(job: Job[Any], arguments: Sequence[str] | None = None) -> int:
             result = _run(job, recipe)
     except (InputError, Busy) as error:
         print(f"jobs.{job.name}: {error}", file=sys.stderr)
-        return 1
+        return failed(job.name, str(error), options.json, 1)
     except Exception as error:
         traceback.print_exc()
         message = f"{type(error).__name__}: {_last_line(error)}"
         print(f"jobs.{job.name}: failed: {message}", file=sys.stderr)
-        if options.json:
-            failed: dict[str, Any] = {"outputs": {}, "metrics": {}, "seconds": None, "error": message}
-            print(json.dumps({"job": job.name, "status": "failed", **failed}))
-        return 1
+        return failed(job.name, message, options.json, 1)
     _show(result, options.json)
     return 0
+
+
+def failed(name: str, message: str, as_json: bool, status: int) -> int:
+    """The last line of `--json` where a job did not come to its end; gives the exit status back."""
+    if as_json:
+        told: dict[str, Any] = {"outputs": {}, "metrics": {}, "seconds": None, "error": message}
+        print(json.dumps({"job": name, "status": "failed", **told}), flush=True)
+    return status
 
 
 def _told_finished(job: Job[Any], recipe: Recipe, as_json: bool) -> bool:

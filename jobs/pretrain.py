@@ -11,7 +11,7 @@ from jobs import job
 from jobs.clusters.asks import Ask
 from jobs.dry_run import Plan
 from jobs.job import InputError, Job, Outcome, Recipe, main
-from jobs.progress import Progress
+from jobs.training import trained, workers
 from models.network import ModelSettings, expand
 from models.network.layouts import layout_of
 from models.training.pretraining import ObjectiveSettings, PretrainingData
@@ -150,7 +150,6 @@ class Pretrain(Job[PretrainRecipe]):
     def run(self, recipe: PretrainRecipe) -> Outcome:
         """Train with Ray Train, export."""
         from models.training.metrics import left_out
-        from models.training.run import fit
         from models.training.spec import METRICS
         from models.training.timeline import told
 
@@ -166,20 +165,15 @@ class Pretrain(Job[PretrainRecipe]):
         mixture = {"drawn": data.plan(wanted), "packed": data.packed()}
         storage.write_json(storage.join(recipe.run_directory, "mixture.json"), mixture)
         job.connect(recipe.node_labels)
-        progress = Progress(recipe.name, training.steps, "steps", since_first=True)
-        result = fit(
+        result = trained(
+            recipe,
+            training,
             model=recipe.model,
             initial_weights=recipe.start,
-            training=training,
             dataset_factory=recipe.data("train"),
             validation_factory=recipe.data("validation"),
             token_bytes=store.token_bytes(),
-            run_directory=recipe.run_directory,
-            name=recipe.name,
-            seed=recipe.seed,
-            progress=lambda done, total, note: progress.update(done, note),
             tokenizer_json=storage.read_bytes(storage.join(recipe.tokens, "tokenizer", "tokenizer.json")).decode(),
-            labels=recipe.node_labels,
         )
         metrics = {key: value for key, value in result.metrics.items() if not isinstance(value, dict)}
         metrics["parameters"] = recipe.model.parameters()
@@ -249,13 +243,6 @@ class Pretrain(Job[PretrainRecipe]):
             lineage=lineage,
             labels=recipe.node_labels,
         )
-
-
-def workers(training: TrainingSettings) -> Ask:
-    """The workers of a training, as Ray Train asks for room: one placement group, packed."""
-    bundle = {"GPU": 1.0} if training.device == "gpu" else {"CPU": float(training.threads)}
-    instead = 1.0 if training.device == "auto" else 0.0
-    return Ask(bundle, training.fewest_workers, training.most_workers, gang=True, gpu_instead=instead)
 
 
 def checked_store(recipe: PretrainRecipe) -> TokenStore:

@@ -31,7 +31,7 @@ from jobs.chaining.stages import load as load_chain
 from jobs.clusters.demand import selectors
 from jobs.config import RecipeError
 from jobs.dry_run import Market, MarketError, Plan, asked
-from jobs.job import InputError, Recipe
+from jobs.job import InputError, Recipe, failed
 from jobs.registry import load_job as load_job
 from jobs.submitting.access import SubmitError as SubmitError
 from jobs.submitting.access import connect as connect
@@ -68,6 +68,7 @@ def submit(
     run_id: str | None = None,
     driver: DriverAsk | None = None,
     metadata: Mapping[str, str] | None = None,
+    leads_to: Sequence[str] = (),
 ) -> Submission:
     """Send `python -m jobs.NAME RECIPE ...` to the cluster.
 
@@ -82,16 +83,20 @@ def submit(
         run_id: of an earlier run that this is another attempt of, or for a new one; None: a new one is made.
         driver: where the driver runs; None: on the head.
         metadata: more of it, beside `stage`, `recipe`, `run_id`, `attempt` and `revision`.
+        leads_to: files that the driver reads with its recipe (`recipes`).
 
     Raises:
         AlreadyThere: the last attempt of the run has not ended, or somebody else was faster.
-        SubmitError: the checkout is too large to send or cannot be read, or a remote cluster would not see the recipe.
+        SubmitError: the checkout is too large to send or cannot be read, or a remote cluster would not see the recipe
+            or what it leads to.
     """
     checkout, driver = storage.checkout(), driver or DriverAsk()
     local = is_local(client)
     try:
-        word = recipe_word(recipe, checkout, local)
         package = sent(checkout)
+        word = recipe_word(recipe, checkout, None if local else package.files)
+        for place in () if local else leads_to:
+            recipe_word(place, checkout, package.files)
         check_size(checkout, package.files)
     except PackageError as error:
         raise SubmitError(str(error)) from None
@@ -126,6 +131,19 @@ def submit(
             raise AlreadyThere(f"{submission_id}: the cluster has a job of this id; choose another --run-id") from None
         raise SubmitError(f"{submission_id}: the cluster refused it: {first_line(error)}") from None
     return Submission(name, submission_id, entrypoint, run_id, attempt, driver, package.secrets, package.links)
+
+
+def recipes(name: str, recipe: str, overrides: Sequence[str]) -> list[str]:
+    """The files that a job's recipe leads to: those of its `base:`, and for a chain its stages' too.
+
+    Raises RecipeError where one of them is not there or cannot be read.
+    """
+    if name != "chain":
+        return config.files(recipe)
+    stages = load_chain(recipe, overrides).stages
+    places = [stage.recipe for stage in stages if stage.recipe is not None and not stage.recipe_of]
+    own = [] if Path(recipe).is_dir() else [recipe]
+    return [file for place in [*own, *places] for file in config.files(place)]
 
 
 def last_run(client: JobSubmissionClient, name: str, recipe: str) -> str:
@@ -168,10 +186,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             run_id=run_id,
             driver=driver,
             metadata=metadata,
+            leads_to=recipes(options.job, options.recipe, options.overrides),
         )
     except (RecipeError, MarketError, SubmitError) as error:
         print(f"jobs.submit: {error}", file=sys.stderr)
-        return 2
+        return failed(options.job, str(error), options.json, 2)
     if submission.withheld:
         print(f"not sent, as they look like secrets: {', '.join(submission.withheld)}")
     if submission.unfollowed:

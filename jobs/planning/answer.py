@@ -75,7 +75,7 @@ class Answer:
 def largest_rows(
     shape: Shape, training: TrainingSettings, workers: int, machine: Hardware, room: float | None
 ) -> tuple[int, Memory]:
-    """The largest micro batch that fits, of those that a worker's share can be cut into; 0 where none does.
+    """The largest micro batch that fits, of those that a worker's share is cut into; 0 where none does.
 
     Args:
         shape: the network.
@@ -87,7 +87,7 @@ def largest_rows(
     plan = BatchPlan.of(training.model_copy(update={"micro_batch": 2**30}), workers)
     share = plan.rows(plan.steps.total - 1)
     best: tuple[int, Memory] | None = None
-    for rows in (size for size in range(1, share + 1) if share % size == 0):
+    for rows in sorted({-(-share // count) for count in range(1, share + 1)}):
         held = memory(shape, training, workers, machine, rows)
         if room is None or held.total <= room:
             best = rows, held

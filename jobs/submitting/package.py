@@ -143,29 +143,30 @@ def revision(checkout: Path) -> str | None:
         return None
 
 
-def recipe_word(recipe: str, checkout: Path, local: bool) -> str:
+def recipe_word(recipe: str, checkout: Path, files: Iterable[Path] | None) -> str:
     """A recipe's path as the driver will see it; a URI stays as it is.
 
     Args:
-        recipe: its URI, or its path from here.
+        recipe: its URI, or its path from here; a chain's may be a directory.
         checkout: what travels.
-        local: the head runs on this machine.
+        files: of it that do (`Sent`); None: the head runs on this machine, and sees them all.
 
     Raises:
-        PackageError: a remote cluster would not see it.
+        PackageError: the cluster would not see it.
     """
     if "://" in recipe:
         return recipe
-    path = Path(recipe).resolve()
-    if local:
+    path, base = _real(Path(recipe)), _real(checkout)
+    if files is None:
         return str(path)
-    if path.is_relative_to(checkout):
-        relative = path.relative_to(checkout)
-        if relative.parts[0] not in ("runs", "tests") and not relative.parts[0].startswith("."):
+    if path.is_relative_to(base):
+        relative = path.relative_to(base)
+        own = checkout.absolute() / relative
+        if any(file == own or own in file.parents for file in files):
             return str(relative)
     raise PackageError(
-        f"{path}: a remote cluster gets {checkout} without runs/ and tests/; put the recipe into jobs/recipes/ or a "
-        "bucket"
+        f"{path}: the cluster gets {checkout} without runs/, tests/ and what .gitignore names; put the recipe into "
+        "jobs/recipes/ or a bucket"
     )
 
 

@@ -10,6 +10,10 @@ from models.training.settings import TrainingSettings
 from pipelines.tokens.reach import LIMITS_VARIABLE, may_bring_more, within_reach
 
 
+class TooFewError(ValueError):
+    """The cluster never has enough GPUs; the message says what to set instead."""
+
+
 def resources_of_a_worker(training: TrainingSettings, name: str) -> dict[str, float]:
     """What each worker asks Ray for: a GPU, or CPUs. Needs a connected Ray.
 
@@ -21,7 +25,7 @@ def resources_of_a_worker(training: TrainingSettings, name: str) -> dict[str, fl
         name: of the run, before what is said.
 
     Raises:
-        ValueError: `device: gpu`, and the cluster never has enough of them.
+        TooFewError: `device: gpu`, and the cluster never has enough of them.
     """
     cpus: dict[str, float] = {"CPU": training.threads}
     if training.device == "cpu":
@@ -33,7 +37,7 @@ def resources_of_a_worker(training: TrainingSettings, name: str) -> dict[str, fl
     if training.device == "gpu":
         if may_bring_more("GPU"):
             return {"GPU": 1}
-        raise ValueError(
+        raise TooFewError(
             f"{name}: training.device=gpu: {found}, and no more can come (by {LIMITS_VARIABLE}, or as this process has "
             "started Ray itself): fewer training.workers, or training.device=cpu"
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -78,9 +79,10 @@ class BatchPlan:
     """How a step's samples are shared out.
 
     A step of n sequences takes n samples in a row, from `Steps.samples_before` (and what a guard skipped) on; data
-    worker r takes every `data_workers`-th of them from the r-th on, in micro batches of at most `micro_batch`
-    sequences, all of a step equally large. Workers that share sequences are one data worker. Where the samples do not
-    come out even, the last workers get `NOTHING` for one.
+    worker r takes every `data_workers`-th of them from the r-th on. It takes them in as few micro batches of at most
+    `micro_batch` sequences as hold them; their sizes differ by one at most, and are the same in all workers. Workers
+    that share sequences are one data worker. Where the samples do not come out even, the last workers get `NOTHING`
+    for one.
 
     Attributes:
         steps: the run's steps.
@@ -106,13 +108,12 @@ class BatchPlan:
         return self.world // self.sequence_parallel
 
     def rows(self, step: int) -> int:
-        """Sequences of a micro batch: the largest divisor of a worker's share that is no larger than asked for."""
-        share = self._share(step)
-        return next(size for size in range(min(self.micro_batch, share), 0, -1) if share % size == 0)
+        """Sequences of the step's largest micro batch."""
+        return -(-self._share(step) // self.accumulation(step))
 
     def accumulation(self, step: int) -> int:
         """Micro batches a worker runs in a step."""
-        return self._share(step) // self.rows(step)
+        return -(-self._share(step) // self.micro_batch)
 
     def _share(self, step: int) -> int:
         return -(-self.steps.sequences_of(step) // self.data_workers)
@@ -123,5 +124,6 @@ class BatchPlan:
         last = first + self.steps.sequences_of(step)
         mine = list(range(first + rank // self.sequence_parallel, last, self.data_workers))
         mine += [NOTHING] * (self._share(step) - len(mine))
-        rows = self.rows(step)
-        return [mine[at : at + rows] for at in range(0, len(mine), rows)]
+        count = self.accumulation(step)
+        ends = [len(mine) * number // count for number in range(count + 1)]
+        return [mine[begin:end] for begin, end in pairwise(ends)]

@@ -51,6 +51,7 @@ class Meta:
         engine: who wrote the workers' parts.
         optimizer_steps: steps that the optimizer took.
         guard: the guard's state.
+        figures: the newest of loss, speed and validation.
         format_version: of this layout.
     """
 
@@ -67,6 +68,7 @@ class Meta:
     engine: str = "torch"
     optimizer_steps: int = 0
     guard: dict[str, Any] = field(default_factory=dict)
+    figures: dict[str, Any] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
 
 

@@ -24,7 +24,7 @@ from models.training.samples import SampleWriter
 from models.training.saving import Saving
 from models.training.schedule import learning_rate
 from models.training.settings import TrainingSettings
-from models.training.spec import FINAL_SUMMARY, TrainingSpec
+from models.training.spec import FINAL_SUMMARY, VALIDATION_BEFORE, TrainingSpec
 from models.training.storage import write_file
 from models.training.stragglers import Stragglers
 from models.training.trackers import check
@@ -43,7 +43,7 @@ def train(spec: TrainingSpec, reporter: Reporter) -> dict[str, Any]:
 
     Returns:
         the final figures (rank 0's are complete): `steps`, `tokens`, `loss`, `skipped_steps`, `tokens_per_second`,
-        `seconds`, `checkpoint`, validation figures.
+        `seconds`, `checkpoint`, validation figures, and those of weights that it started from (`validation_before`).
 
     Raises:
         DivergedError: too many bad steps in a row, and no return to a checkpoint is left.
@@ -127,6 +127,10 @@ class _Run:
         self.began = time.perf_counter()
         self.watchdog = Watchdog(self.settings.hang_seconds, self._stuck)
         try:
+            if self.step == 0 and self.spec.initial_weights is not None and self.validation is not None:
+                # What they knew before: later nothing can tell.
+                self._validate()
+                self.last = {VALIDATION_BEFORE: self.last}
             while self._train():
                 self._go_back()
             return self._finish()
@@ -292,6 +296,8 @@ class _Run:
         self.skipped_samples, self.rollbacks, self.seconds = meta.skipped_samples, meta.rollbacks, meta.seconds
         self._go_on(meta)
         self.streak.lines = meta.guard["streak"]
+        stays = {key: value for key, value in meta.figures.items() if not key.startswith("validation")}
+        self.last = stays | {key: meta.figures[key] for key in (VALIDATION_BEFORE,) if key in meta.figures}
         self.reporter.resumed(location)
 
     def _go_on(self, meta: Meta) -> None:
@@ -348,6 +354,7 @@ class _Run:
                 engine=self.settings.engine,
                 optimizer_steps=self.engine.optimizer_steps,
                 guard={"window": self.guard.state(), "streak": self.streak.lines},
+                figures=self.last,
             )
             figures = {key: value for key, value in self.last.items() if isinstance(value, int | float)}
             self.saving.save(meta, self.engine, figures, self.records)
@@ -356,7 +363,8 @@ class _Run:
         self.records.phase("training")
 
     def _finish(self) -> dict[str, Any]:
-        if not self.last:
+        if self.step == self.resumed_from:
+            # It ended here before, maybe with other validation settings.
             self._validate()
         self._save()
         with self.record.phase("checkpoint"), self.watchdog.waiting():
@@ -382,6 +390,7 @@ class _Run:
             "workers": self.workers.world,
             "checkpoint": self.saving.location,
             "run": self.spec.run,
+            "validation_sequences": self.settings.validation_sequences,
         }
         if self.spec.run_directory and self.first:
             write_file(f"{self.spec.run_directory}/{FINAL_SUMMARY}", json.dumps(summary, indent=1).encode())

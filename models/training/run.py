@@ -39,7 +39,8 @@ class TrainingResult:
 
     Attributes:
         metrics: final figures (`loss`, `tokens_per_second`, `seconds`, and with validation data `validation_loss`,
-            `validation_bits_per_byte`, `validation` by source).
+            `validation_bits_per_byte`, `validation` by source, and in `validation_before` the same of
+            `initial_weights`).
         checkpoint: directory of the newest committed checkpoint.
         steps: optimizer steps taken, those before a resume included.
         tokens: tokens seen.
@@ -93,11 +94,11 @@ def fit(
         DamagedError: there are checkpoints, and none of them can be read.
         OtherRunError: there are checkpoints of another run, on an object store.
         RuntimeError: training failed more than `training.max_failures` times, with the worker's last error.
-        ValueError: `training.device` is gpu, and the cluster never has enough of them.
+        TooFewError: `training.device` is gpu, and the cluster never has enough of them.
     """
     run_directory = run_directory.rstrip("/")
     run = identity(model, initial_weights, training, dataset_factory(), seed)
-    if (finished := _finished(run_directory, run)) is not None:
+    if (finished := _finished(run_directory, run, training)) is not None:
         return finished
     resources = resources_of_a_worker(training, name)
     if told := make_room(run_directory, run, training.resume):
@@ -139,7 +140,7 @@ def fit(
                 trainer.fit()
             except Exception as error:
                 raise RuntimeError(f"{name}: training failed: {error}") from error
-    result = _finished(run_directory, run)
+    result = _finished(run_directory, run, training)
     if result is None:
         raise RuntimeError(f"{run_directory}/{FINAL_SUMMARY}: not written, though training ended without an error")
     return result
@@ -209,16 +210,18 @@ _WAITING_SECONDS = 30.0
 """So long a run waits for its first workers before it says so."""
 
 
-def _finished(run_directory: str, run: Identity) -> TrainingResult | None:
-    """The result of this very run, if it ended."""
+def _finished(run_directory: str, run: Identity, training: TrainingSettings) -> TrainingResult | None:
+    """The result of this very run, if it ended, and was validated as these settings ask for."""
     summary_bytes = read_file(f"{run_directory}/{FINAL_SUMMARY}")
     if summary_bytes is None:
         return None
     summary = json.loads(summary_bytes)
     if not run.is_named(summary.get("run")) or read_file(f"{summary['checkpoint']}/{MARKER}") is None:
         return None
+    if summary.get("validation_sequences", training.validation_sequences) != training.validation_sequences:
+        return None
     return TrainingResult(
-        metrics={k: v for k, v in summary.items() if k not in ("checkpoint", "run")},
+        metrics={k: v for k, v in summary.items() if k not in ("checkpoint", "run", "validation_sequences")},
         checkpoint=summary["checkpoint"],
         steps=summary["steps"],
         tokens=summary["tokens"],

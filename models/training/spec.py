@@ -17,6 +17,8 @@ METRICS = "metrics.jsonl"
 PROGRESS = "progress.json"
 SAMPLES = "samples.jsonl"
 TENSORBOARD = "tensorboard"
+VALIDATION_BEFORE = "validation_before"
+"""Among a run's figures: those of the weights that it started from."""
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,11 @@
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from pydantic import BaseModel, Field
 
-from jobs.config import RecipeError, dump, load
+from jobs.config import RecipeError, dump, files, load
 from pipelines import storage
 from tests.unsteady import serving
 
@@ -94,6 +95,14 @@ def test_base_is_merged_key_by_key_and_relative_to_its_file(tmp_path: Path) -> N
     recipe = load(Outer, path)
     assert (recipe.name, recipe.training.steps, recipe.training.learning_rate) == ("base", 7, 0.5)
     assert [source.steps for source in recipe.sources] == [3]
+
+
+def test_a_recipes_files_are_its_own_and_those_of_its_bases(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    last = write(tmp_path, "last.yaml", "name: a\n")
+    middle = write(tmp_path / "deep", "middle.yaml", "base: ../last.yaml\n")
+    first = write(tmp_path, "first.yaml", "base: deep/middle.yaml\n")
+    assert [os.path.realpath(place) for place in files(first)] == [str(place) for place in (first, middle, last)]
 
 
 def test_base_that_leads_back_is_an_error(tmp_path: Path) -> None:

@@ -1,10 +1,10 @@
 """The finetune job's plan and its refusals: all that happens before Ray is asked for anything."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
-import torch
 
 from jobs import finetune, job
 from models.network import PRESETS, Transformer, export_model
@@ -71,12 +71,24 @@ def test_what_is_wrong_is_named_before_anything_starts(
     assert not (tmp_path / "out").exists()
 
 
-def test_the_loss_of_an_export_is_that_of_its_weights(tmp_path: Path, base: Path) -> None:
-    """What the job prints as `before` is what a fresh network's loss has to be: the log of the vocabulary."""
+def test_the_loss_before_is_that_of_the_base_on_what_is_held_out(tmp_path: Path, base: Path) -> None:
+    import torch
+
     from jobs import config
     from models.network import import_model
+    from models.training.loop import train
+    from models.training.reporter import AloneReporter
+    from models.training.spec import TrainingSpec
 
-    recipe = config.load(finetune.FinetuneRecipe, RECIPE, arguments(tmp_path, base, pairs(tmp_path))[1:])
+    words = ["training.engine=torch", "training.workers=1", "training.tokens=2048", "training.tokens_per_step=2048"]
+    recipe = config.load(finetune.FinetuneRecipe, RECIPE, arguments(tmp_path, base, pairs(tmp_path), *words)[1:])
+    factories = (finetune._factory(recipe, "train"), finetune._factory(recipe, "validation"))
     shape, weights = import_model(str(base))
-    dataset = finetune._load(recipe, "train")
-    assert finetune._loss(shape, weights, dataset) == pytest.approx(torch.tensor(300.0).log().item(), abs=0.05)
+    spec = TrainingSpec(shape, str(base), recipe.training, *factories, None, None, "toy", 0)
+    before = train(spec, AloneReporter())["validation_before"]["validation_loss"]
+    network, held_out = Transformer(shape), finetune._factory(recipe, "validation")()
+    network.load_state_dict(weights, strict=False)
+    batch = held_out.batch(range(len(held_out)))
+    nats, targets = network.token_loss(*(torch.from_numpy(batch[key]) for key in ("input_ids", "labels", "documents")))
+    assert before == pytest.approx(nats.item() / targets.item(), rel=1e-5)
+    assert before == pytest.approx(math.log(300), abs=0.1)

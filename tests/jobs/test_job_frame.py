@@ -167,6 +167,22 @@ def test_a_failure_is_status_1_leaves_no_result_and_says_so_in_json(
     assert not (tmp_path / "out" / "jobs" / "count" / "result.json").exists()
 
 
+@pytest.mark.parametrize(("word", "status"), [("facto=2", 2), ("factor=2", 1)])
+def test_a_refusal_is_a_sentence_and_the_last_line_of_json(
+    word: str, status: int, recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Refuses(Count):
+        def run(self, recipe: CountRecipe) -> Outcome:
+            raise InputError("another run's")
+
+    assert main(Refuses(), [str(recipe), word, "--json"]) == status
+    shown = capsys.readouterr()
+    told = json.loads(shown.out.splitlines()[-1])
+    assert set(told) == {"job", "status", "outputs", "metrics", "seconds", "error"}
+    assert told["status"] == "failed"
+    assert shown.err == f"jobs.count: {told['error']}\n"
+
+
 def test_a_missing_input_names_the_file_and_who_makes_it(recipe: Path, tmp_path: Path) -> None:
     (tmp_path / "text.txt").unlink()
     with pytest.raises(InputError, match=r"text\.txt: not there; it is made by the test"):

@@ -78,14 +78,35 @@ def test_a_moment_without_answer_is_borne_and_a_long_one_is_not(monkeypatch: pyt
 
 
 def test_a_remote_cluster_gets_only_recipes_that_travel(tmp_path: Path) -> None:
-    recipe = tmp_path / "jobs" / "recipes" / "a.yaml"
-    assert package.recipe_word(str(recipe), tmp_path, local=False) == "jobs/recipes/a.yaml"
-    assert package.recipe_word(f"{tmp_path}/runs/a.yaml", tmp_path, local=True) == f"{tmp_path}/runs/a.yaml"
-    for local in (True, False):
-        assert package.recipe_word("s3://bucket/a.yaml", tmp_path, local) == "s3://bucket/a.yaml"
-    for place in (f"{tmp_path}/runs/a.yaml", "/elsewhere/a.yaml"):
+    for name in ("jobs/recipes/a.yaml", "runs/a.yaml", "mine/a.yaml", "jobs/recipes/chain/tune.yaml"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / ".gitignore").write_text("/mine/\n")
+    files = package.sent(tmp_path).files
+    for name in ("jobs/recipes/a.yaml", "jobs/recipes/chain"):
+        assert package.recipe_word(f"{tmp_path}/{name}", tmp_path, files) == name
+    assert package.recipe_word(f"{tmp_path}/runs/a.yaml", tmp_path, None) == f"{tmp_path}/runs/a.yaml"
+    for seen in (files, None):
+        assert package.recipe_word("s3://bucket/a.yaml", tmp_path, seen) == "s3://bucket/a.yaml"
+    for place in (f"{tmp_path}/runs/a.yaml", f"{tmp_path}/mine/a.yaml", f"{tmp_path}/mine", "/elsewhere/a.yaml"):
         with pytest.raises(PackageError, match="jobs/recipes"):
-            package.recipe_word(place, tmp_path, local=False)
+            package.recipe_word(place, tmp_path, files)
+
+
+@pytest.mark.parametrize("job", ["pretrain", "chain"])
+def test_what_a_recipe_leads_to_must_travel_too(job: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipes = tmp_path / "jobs" / "recipes"
+    recipes.mkdir(parents=True)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "own.yaml").write_text("name: x\noutput: runs\n")
+    (recipes / "fetch.yaml").write_text("base: ../../runs/own.yaml\n")
+    (recipes / "chain.yaml").write_text("output: runs\nstages: [{name: fetch}]\n")
+    monkeypatch.setattr(storage, "checkout", lambda: tmp_path)
+    monkeypatch.setattr(submit, "is_local", lambda client: False)
+    recipe = recipes / ("chain.yaml" if job == "chain" else "fetch.yaml")
+    with pytest.raises(SubmitError, match=f"{tmp_path}/runs/own.yaml: the cluster gets"):
+        # The cluster is not asked.
+        submit.submit(Cluster([]), job, str(recipe), leads_to=submit.recipes(job, str(recipe), ()))  # type: ignore[arg-type]
 
 
 def test_a_checkout_that_is_too_large_names_its_largest_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,11 +1,13 @@
 """The loop alone in a process: resume, guard, records."""
 
+import json
 import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from models.network import PRESETS
 from models.training.batch import BatchPlan
 from models.training.checkpoint import MARKER
 from models.training.data import IGNORED
@@ -64,6 +66,32 @@ def test_resumed_is_uninterrupted_bit_for_bit(tmp_path, monkeypatch, run, stop):
     assert losses(tmp_path / "whole") == losses(tmp_path / "cut")
     for key in ("loss", "skipped_steps", "skipped_samples", "rollbacks", "validation_loss"):
         assert whole[key] == cut[key]
+
+
+def test_what_weights_knew_before_is_measured_and_stays_known_after_a_resume(tmp_path):
+    first = train(spec(tmp_path / "first"), Reports())
+    (tmp_path / "first/recipe.yaml").write_text(json.dumps({"model": PRESETS["tiny"].model_dump(), "tokens": ""}))
+    run = replace(spec(tmp_path / "second", checkpoint_every_steps=5), initial_weights=str(tmp_path / "first"))
+    with pytest.raises(KeyboardInterrupt):
+        train(run, Reports(5))
+    second = train(run, Reports())
+    assert (second["resumed_from_step"], second["validation_loss"] < first["validation_loss"]) == (5, True)
+    keys = ("validation_loss", "validation_bits_per_byte", "validation")
+    assert second["validation_before"] == {key: first[key] for key in keys}
+    assert "validation_before" not in first
+    assert [line["step"] for line in lines(tmp_path / "second") if "validation_loss" in line] == [0, 20]
+
+
+def test_a_run_that_was_killed_before_its_summary_has_all_figures_and_validates_as_it_is_asked_now(tmp_path):
+    whole = train(spec(tmp_path), Reports())
+    again = train(spec(tmp_path), Reports())
+    assert again["resumed_from_step"] == 20
+    assert again.keys() == whole.keys()
+    timed = {key for key in whole if "seconds" in key or key.startswith(("resumed", "peak", "memory"))}
+    assert {key: again[key] for key in again.keys() - timed} == {key: whole[key] for key in whole.keys() - timed}
+    other = train(spec(tmp_path, validation_sequences=4), Reports())
+    assert (other["loss"], other["validation_sequences"]) == (whole["loss"], 4)
+    assert other["validation_loss"] != whole["validation_loss"]
 
 
 def test_an_uncommitted_checkpoint_is_removed_and_never_read(tmp_path):

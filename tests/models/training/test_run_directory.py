@@ -110,9 +110,17 @@ def test_a_run_to_start_from_counts_by_its_newest_checkpoint(tmp_path: Path) -> 
     (tmp_path / "final").mkdir()
     summary = {"run": start["run"].fingerprint, "checkpoint": f"{base}/checkpoints/step-00000010"}
     (tmp_path / "final/summary.json").write_text(json.dumps({**summary, "steps": 1, "tokens": 1}))
-    assert _finished(str(tmp_path), made(str(base))) is not None
+    settings = spec(None).training
+    assert _finished(str(tmp_path), made(str(base)), settings) is not None
     train(spec(base, **changes), Reports())
-    assert _finished(str(tmp_path), made(str(base))) is None
+    assert _finished(str(tmp_path), made(str(base)), settings) is None
+
+
+def test_a_finished_run_with_another_validation_is_gone_on_with(tmp_path: Path) -> None:
+    trained(tmp_path)
+    run, settings = made(), spec(None).training
+    assert _finished(str(tmp_path), run, settings) is not None
+    assert _finished(str(tmp_path), run, settings.model_copy(update={"validation_sequences": 4})) is None
 
 
 def test_a_bucket_is_looked_into(endpoint: Unsteady) -> None:
