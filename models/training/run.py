@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import threading
 import time
@@ -193,9 +194,13 @@ def _trainer(spec: TrainingSpec, resources: dict[str, float], labels: Mapping[st
 def _worker(config: dict[str, Any]) -> None:
     spec: TrainingSpec = config["spec"]
     assert spec.run_directory is not None
+    from ray.train.v2._internal.execution import context
+
     from models.training.loop import train
     from models.training.reporter import TrainReporter
 
+    # Named after its file, it escapes `LoggingConfig`: a line a checkpoint and worker with all figures.
+    logging.getLogger(context.__file__).setLevel(logging.WARNING)
     train(spec, TrainReporter(spec.run_directory, spec.name))
 
 

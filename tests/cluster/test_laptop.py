@@ -168,6 +168,7 @@ def test_a_job_brings_a_second_and_a_third_node_and_they_leave_again(cluster: He
         until(lambda figure=figure: exported(cluster, figure).get("data") == 0, 30)
 
 
+@pytest.mark.slow
 def test_a_training_that_asks_early_asks_for_one_node_not_two(cluster: Head, tmp_path: Path) -> None:
     from ray.job_submission import JobSubmissionClient
 

@@ -62,6 +62,7 @@ def test_ray_job_submit_by_hand_from_another_directory(
     assert "SUCCEEDED" in listed.stdout
 
 
+@pytest.mark.slow
 def test_a_broken_recipe_ends_failed_with_its_message_in_the_log(
     environment: dict[str, str], recipe: Path, tmp_path: Path
 ) -> None:

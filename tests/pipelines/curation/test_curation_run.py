@@ -37,7 +37,7 @@ def contents(output: Path) -> dict[str, bytes]:
     return {str(path.relative_to(output)): path.read_bytes() for path in parts if path.is_file()}
 
 
-def test_a_run_its_account_and_its_resumption(settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_run_its_account_and_its_resumption(settings, tmp_path: Path):
     output = tmp_path / "out"
     result = curate(settings, str(output))
     funnel, whole = result["funnel"], contents(output)
@@ -85,10 +85,12 @@ def test_a_run_its_account_and_its_resumption(settings, tmp_path: Path, monkeypa
     back = curate(settings, str(output))
     assert (back["funnel"], contents(output)) == (funnel, whole)
     _explains(output)
-    _many_tasks_find_what_one_finds(settings, output, monkeypatch)
 
 
-def _many_tasks_find_what_one_finds(settings, output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.slow
+def test_many_tasks_find_what_one_finds(settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    output = tmp_path / "out"
+    curate(settings, str(output))
     lists = {path: path.read_bytes() for path in (output / "work" / "curate" / "removed-dedup").rglob("*.parquet")}
     assert len(lists) == 2
     whole = contents(output)
