@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 _NO_TYPE = re.compile(r"node_[0-9a-f]{40,}|ray\.head\.default|")
 """What Ray calls a node of which no cluster file tells the type."""
+_GROUP = "ray.io/node-group"
+"""Ray's own label with the node's type in the cluster file."""
 
 
 def nodes(client: JobSubmissionClient) -> list[dict[str, Any]]:
@@ -32,7 +34,9 @@ def nodes(client: JobSubmissionClient) -> list[dict[str, Any]]:
 
 def _node(node: dict[str, Any], now: dict[str, Any], types: dict[str, str]) -> dict[str, Any]:
     has = node.get("resources_total") or {}
-    named = inner(now, "raylet", "nodeTypeName") or types.get(node["node_id"], "")
+    labels = node.get("labels") or {}
+    # Of nodes that are gone the label alone tells it.
+    named = inner(now, "raylet", "nodeTypeName") or types.get(node["node_id"]) or labels.get(_GROUP, "")
     idle = inner(now, "raylet", "stateSnapshot", "idleDurationMs")
     memory, disks = now.get("mem"), now.get("disk")
     full = [disk["percent"] for disk in disks.values()] if isinstance(disks, dict) else []
@@ -41,7 +45,7 @@ def _node(node: dict[str, Any], now: dict[str, Any], types: dict[str, str]) -> d
         "address": node.get("node_ip"),
         "head": bool(node.get("is_head_node")),
         "type": "" if _NO_TYPE.fullmatch(named) else named,
-        "labels": {key: value for key, value in (node.get("labels") or {}).items() if not key.startswith("ray.io/")},
+        "labels": {key: value for key, value in labels.items() if not key.startswith("ray.io/")},
         "state": node.get("state"),
         "why": node.get("state_message"),
         "seconds": seconds(node.get("start_time_ms"), node.get("end_time_ms")),

@@ -77,7 +77,12 @@ LOAD = {
 CLUSTER = {
     "/api/v0/nodes?detail=1": listing(
         [
-            node(GONE, state="DEAD", state_message="Expected termination: idle"),
+            node(
+                GONE,
+                state="DEAD",
+                state_message="Expected termination: idle",
+                labels={"ray.io/node-group": "cpu-spot"},
+            ),
             node(WORKER, resources_total={"CPU": 8.0, "GPU": 2.0}),
             node(HEAD, is_head_node=True, resources_total={}),
         ]

@@ -23,6 +23,7 @@ def test_nodes_have_their_type_and_how_full_they_are() -> None:
     assert (worker["type"], worker["gpus"], worker["gpu_percent"]) == ("cpu-spot", 2.0, [90, 70, None])
     assert worker["labels"] == {"role": "data"}
     assert (gone["state"], gone["seconds"], gone["memory_percent"]) == ("DEAD", 60.0, None)
+    assert (gone["type"], gone["labels"]) == ("cpu-spot", {})
 
 
 @pytest.mark.parametrize("name", [f"node_{HEAD}", "", "ray.head.default"])
