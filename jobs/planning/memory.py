@@ -34,7 +34,8 @@ class Memory:
 
     Attributes:
         phases: by phase, bytes by part.
-        host: bytes of the machine's memory a worker where that is another one: offloaded states, a checkpoint's copy.
+        host: bytes of the machine's memory a worker where that is another one: the most of what it starts with
+            (`starting`), and offloaded states with a checkpoint's copy.
         slack: share of the tensors' bytes that the allocator cannot use.
         context: bytes of the runtime.
         states: bytes of weights, gradients and optimizer states, wherever they are.
@@ -141,8 +142,17 @@ def memory(shape: Shape, training: TrainingSettings, workers: int, hardware: Har
             "buckets": buckets["staying"],
             "checkpoint": copied,
         }
-    host = sum(moved.values()) + copied if hardware.gpu else 0.0
+    host = max(starting(shape, training), sum(moved.values()) + copied) if hardware.gpu else 0.0
     return Memory(phases, host, hardware.slack, hardware.context, states)
+
+
+def starting(shape: Shape, training: TrainingSettings) -> float:
+    """Bytes of the machine's memory until the weights are on a worker's GPU: all of them in fp32, or with ZeRO 3 one
+    matrix after another, in fp32 and as it goes there (`models.training.initial`)."""
+    stage = training.zero_stage if training.engine == "deepspeed" else 0
+    if stage < 3:
+        return 4.0 * shape.parameters
+    return (6.0 if _half(training, stage) else 4.0) * shape.largest
 
 
 def _half(training: TrainingSettings, stage: int) -> bool:

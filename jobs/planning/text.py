@@ -5,7 +5,7 @@ from __future__ import annotations
 from jobs.clusters import prices as price_table
 from jobs.planning import running
 from jobs.planning.answer import Answer, Fit, assumptions, token_bytes
-from jobs.planning.memory import checkpoint_bytes
+from jobs.planning.memory import checkpoint_bytes, starting
 
 _PARTS = (
     ("params", ("parameters",)),
@@ -56,7 +56,9 @@ def _memory(found: Answer) -> list[str]:
             f"{each.memory.phase}{taken}"
         )
     if found.taken.memory.host:
-        table.append(f"  and {found.taken.memory.host / scale:.1f} {unit} a GPU of the machine's memory")
+        host = found.taken.memory.host
+        when = ", while it starts" if host == starting(found.shape, found.training) else ""
+        table.append(f"  and {host / scale:.1f} {unit} a GPU of the machine's memory{when}")
     if not found.taken.rows:
         table.append("  it does not fit: more GPUs, a higher ZeRO stage, --offload, or shorter sequences")
     return table

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from torch import Tensor
@@ -27,6 +29,23 @@ def import_model(directory: str) -> tuple[ModelSettings, dict[str, Tensor]]:
     with reading(directory) as root:
         settings = _settings(root, directory)
         return settings, shards.read(root, settings, directory.rstrip("/"))
+
+
+@contextlib.contextmanager
+def reading_weights(directory: str, settings: ModelSettings) -> Iterator[Callable[[str], Tensor]]:
+    """What reads the weight of a name, in its own precision, for as long as the block runs.
+
+    Args:
+        directory: as in `import_model`.
+        settings: the shape that the weights must have.
+
+    Raises:
+        ValueError: they have not.
+        FileNotFoundError: they are not there.
+    """
+    with reading(directory) as root:
+        homes = shards.find(root, settings, directory.rstrip("/"))
+        yield lambda name: shards.read_one(name, homes[name])
 
 
 def import_settings(directory: str) -> ModelSettings:

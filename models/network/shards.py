@@ -96,6 +96,29 @@ def _save(weights: dict[str, Tensor], path: Path) -> list[str]:
 def read(directory: Path, settings: ModelSettings, where: str) -> dict[str, Tensor]:
     """The weights of a directory, mapped from its files: pages are read when they are used.
 
+    Arguments and errors are those of `find`.
+    """
+    from safetensors import safe_open
+
+    homes = find(directory, settings, where)
+    weights: dict[str, Tensor] = {}
+    for path in sorted(set(homes.values())):
+        with safe_open(path, "pt") as file:
+            weights |= {name: file.get_tensor(name) for name, home in homes.items() if home == path}
+    return weights
+
+
+def read_one(name: str, path: Path) -> Tensor:
+    """One weight, mapped from its file as long as it is held."""
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        return file.get_tensor(name)
+
+
+def find(directory: Path, settings: ModelSettings, where: str) -> dict[str, Path]:
+    """The file of each weight of a directory; a tied output matrix, which it may hold too, is left out.
+
     Args:
         directory: a local one.
         settings: the shape they must have.
@@ -118,13 +141,9 @@ def read(directory: Path, settings: ModelSettings, where: str) -> dict[str, Tens
                 shapes[name] = tuple(file.get_slice(name).get_shape())
     twice = settings.tied_embeddings and shapes.pop(_OUTPUT, None) is not None
     check(shapes, parameter_shapes(settings), where)
-    weights: dict[str, Tensor] = {}
-    for path in sorted(set(homes.values())):
-        with safe_open(path, "pt") as file:
-            weights |= {name: file.get_tensor(name) for name, home in homes.items() if home == path}
-    if twice and not torch.equal(weights.pop(_OUTPUT), weights[_EMBEDDING]):
+    if twice and not torch.equal(read_one(_OUTPUT, homes.pop(_OUTPUT)), read_one(_EMBEDDING, homes[_EMBEDDING])):
         raise ValueError(f"{where}: {_OUTPUT} differs from {_EMBEDDING}, and config.json has tie_word_embeddings true")
-    return weights
+    return homes
 
 
 def _homes(directory: Path, where: str) -> Iterator[tuple[str, Path]]:

@@ -117,9 +117,36 @@ class Body(nn.Module):
 
     def __init__(self, settings: ModelSettings) -> None:
         super().__init__()
-        self.embed_tokens = nn.Embedding(settings.vocabulary_size, settings.hidden_size)
+        # Without torch's own initial values, for which it imports its compiler on the meta device.
+        weight = torch.empty(settings.vocabulary_size, settings.hidden_size)
+        self.embed_tokens = nn.Embedding.from_pretrained(weight, freeze=False)
         self.layers = nn.ModuleList(Block(settings, window) for window in settings.windows())
         self.norm = RMSNorm(settings.hidden_size, settings.norm_epsilon)
+
+
+class FreshWeights:
+    """What a network's parameters begin with, from one generator: they are asked for in the network's order.
+
+    Every matrix is normal with deviation 0.02 (GPT-2), and the two matrices of a block that write to the residual
+    stream are narrower by sqrt(2 * layers): the stream is a sum of 2 * layers such writes, so its variance at the last
+    layer does not grow with depth. Norms' scales are 1.
+
+    Args:
+        settings: the network's.
+        seed: of the generator; None takes torch's global one.
+    """
+
+    def __init__(self, settings: ModelSettings, seed: int | None) -> None:
+        self._generator = None if seed is None else torch.Generator().manual_seed(seed)
+        self._narrow = _INITIAL_DEVIATION / math.sqrt(2 * settings.layers)
+
+    def __call__(self, name: str, weight: Tensor) -> None:
+        """Fill the parameter of this name."""
+        if weight.ndim != 2:
+            weight.fill_(1.0)
+            return
+        writes = name.endswith(("o_proj.weight", "down_proj.weight"))
+        weight.normal_(0.0, self._narrow if writes else _INITIAL_DEVIATION, generator=self._generator)
 
 
 class Transformer(nn.Module):
@@ -127,10 +154,7 @@ class Transformer(nn.Module):
 
     Args:
         settings: its shape.
-        seed: of the initial weights; None takes torch's global generator. Either way every matrix is normal with
-            deviation 0.02 (GPT-2), and the two matrices of a block that write to the residual stream are narrower
-            by sqrt(2 * layers): the stream is a sum of 2 * layers such writes, so its variance at the last layer
-            does not grow with depth.
+        seed: of `FreshWeights`; on the meta device there are no values.
     """
 
     def __init__(self, settings: ModelSettings, seed: int | None = None) -> None:
@@ -142,16 +166,14 @@ class Transformer(nn.Module):
             self.lm_head.weight = self.model.embed_tokens.weight
         self._rotary: tuple[Tensor, Tensor] | None = None
         self._checkpoints = False
-        self._initialise(seed)
+        if not self.lm_head.weight.is_meta:
+            self._initialise(seed)
 
     @torch.no_grad()
     def _initialise(self, seed: int | None) -> None:
-        generator = None if seed is None else torch.Generator().manual_seed(seed)
-        narrow = _INITIAL_DEVIATION / math.sqrt(2 * self.settings.layers)
+        fill = FreshWeights(self.settings, seed)
         for name, weight in self.named_parameters():
-            if weight.ndim == 2:
-                writes = name.endswith(("o_proj.weight", "down_proj.weight"))
-                weight.normal_(0.0, narrow if writes else _INITIAL_DEVIATION, generator=generator)
+            fill(name, weight)
 
     def checkpoint_activations(self, on: bool) -> None:
         """Keep each block's input only, and compute the rest again going back (Chen et al. 2016)."""

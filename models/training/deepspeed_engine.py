@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.network.sequence_parallel import SequenceGroup, share_sequences
 from models.network.transformer import Transformer
@@ -28,6 +28,7 @@ from models.training.engine import (
     to_device,
     whole_pieces,
 )
+from models.training.initial import Fill, one_by_one
 from models.training.optimizers import Updater, parameter_groups
 from models.training.pieces import WEIGHT, Piece, share
 from models.training.settings import TrainingSettings
@@ -131,6 +132,18 @@ def _as_it_is(function: Any = None, **_: Any) -> Any:
     return function if function is not None else _as_it_is
 
 
+class _Arriving(nn.Module):
+    """Parameters that DeepSpeed asks for one after another, and cuts up each before it asks for the next."""
+
+    def __init__(self, parameters: Iterator[nn.Parameter]) -> None:
+        super().__init__()
+        self._arriving = parameters
+
+    def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]:
+        """Each once."""
+        return self._arriving
+
+
 class DeepSpeedEngine:
     """One worker of a DeepSpeed group; torch.distributed is initialised before.
 
@@ -138,20 +151,27 @@ class DeepSpeedEngine:
     not clipped before.
 
     Args:
-        network: what is trained.
+        network: what is trained; with ZeRO 3 its parameters may be on the meta device.
         settings: optimizer, precision, ZeRO stage.
         device: where it runs.
         plan: the batch plan of this world size.
+        weights: what parameters on the meta device begin with; of the first worker, whose values all share.
     """
 
-    def __init__(self, network: Transformer, settings: TrainingSettings, device: torch.device, plan: BatchPlan) -> None:
+    def __init__(
+        self,
+        network: Transformer,
+        settings: TrainingSettings,
+        device: torch.device,
+        plan: BatchPlan,
+        weights: Fill | None = None,
+    ) -> None:
         deepspeed = _deepspeed(device)
         self._deepspeed, self.device, self.network, self._settings = deepspeed, device, network, settings
         self._stage, self._world, self._group = settings.zero_stage, plan.world, None
         if settings.sequence_parallel > 1:
             self._group = SequenceGroup.join(settings.sequence_parallel)
             share_sequences(network, self._group)
-        prepare(network, settings, device)
         module = LossModule(network, settings.precision == "bf16" and not _half(settings))
         parameters = sum(p.numel() for p in module.parameters())
         config = deepspeed_config(settings, plan.world, parameters, device.type == "cuda")
@@ -161,7 +181,10 @@ class DeepSpeedEngine:
             # Parameter by parameter; left to itself, DeepSpeed takes the whole network to the device first.
             deepspeed.init_distributed()
             precision = torch.bfloat16 if _half(settings) else torch.float32
-            deepspeed.zero.Init(module=module.to(precision), config_dict_or_path=config, dtype=precision)
+            arriving = _Arriving(one_by_one(network, weights, precision, device))
+            deepspeed.zero.Init(module=arriving, config_dict_or_path=config, dtype=precision)
+        # Not before: on a CPU, memory that whole parameters leave would be kept in pieces too small for the next ones.
+        prepare(network, settings, device)
         self.engine, *_ = deepspeed.initialize(model=module, optimizer=self._updater, config=config)
         if self._stage:
             # DeepSpeed works it out before it steps the optimizer for the first group.

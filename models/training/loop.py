@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import time
 from bisect import bisect_left
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -15,6 +16,7 @@ from models.training.checkpoint import Meta
 from models.training.data import fetched
 from models.training.engine import Engine, TorchEngine
 from models.training.guard import DivergedError, Guard, Streak, described
+from models.training.initial import Fill, initial_weights, one_by_one, without_weights
 from models.training.journal import Journal
 from models.training.metrics import StepRecord, peak_memory_bytes, threads_for
 from models.training.prefetch import Prefetch
@@ -23,7 +25,6 @@ from models.training.reporter import Reporter
 from models.training.samples import SampleWriter
 from models.training.saving import Saving
 from models.training.schedule import learning_rate
-from models.training.settings import TrainingSettings
 from models.training.spec import FINAL_SUMMARY, VALIDATION_BEFORE, TrainingSpec
 from models.training.storage import write_file
 from models.training.stragglers import Stragglers
@@ -33,9 +34,6 @@ from models.training.validation import Validation
 from models.training.watchdog import Watchdog
 from models.training.work import Portions, Work
 from models.training.workers import Workers
-
-if TYPE_CHECKING:
-    from models.network import Transformer
 
 
 def train(spec: TrainingSpec, reporter: Reporter) -> dict[str, Any]:
@@ -53,25 +51,23 @@ def train(spec: TrainingSpec, reporter: Reporter) -> dict[str, Any]:
     return _Run(spec, reporter).go()
 
 
-def build_network(spec: TrainingSpec) -> Transformer:
-    """The network with fresh weights from the seed, or those that it starts from."""
-    from models.network import Transformer
+def build_engine(spec: TrainingSpec, workers: Workers, plan: BatchPlan) -> Engine:
+    """The engine that the settings name, with the weights that the run begins with; called by all workers."""
+    settings, device, network = spec.training, workers.device, without_weights(spec.model)
+    in_parts = settings.engine == "deepspeed" and settings.zero_stage == 3
+    reads: contextlib.AbstractContextManager[Fill | None] = initial_weights(spec)
+    if in_parts and not workers.first:
+        # DeepSpeed gives all workers their parts of the first one's.
+        reads = contextlib.nullcontext()
+    with reads as weights:
+        if not in_parts:
+            for _ in one_by_one(network, weights, torch.float32, device):
+                pass
+        if settings.engine == "torch":
+            return TorchEngine(network, settings, device)
+        from models.training.deepspeed_engine import DeepSpeedEngine
 
-    network = Transformer(spec.model, seed=spec.seed)
-    if spec.initial_weights is not None:
-        from models.training.start import Start
-
-        network.load_state_dict(Start.of(spec.initial_weights).weights(spec.model), strict=False)
-    return network
-
-
-def build_engine(network: Transformer, settings: TrainingSettings, workers: Workers, plan: BatchPlan) -> Engine:
-    """The engine that the settings name."""
-    if settings.engine == "torch":
-        return TorchEngine(network, settings, workers.device)
-    from models.training.deepspeed_engine import DeepSpeedEngine
-
-    return DeepSpeedEngine(network, settings, workers.device, plan)
+        return DeepSpeedEngine(network, settings, device, plan, weights)
 
 
 class _Run:
@@ -90,7 +86,7 @@ class _Run:
         self.plan = BatchPlan.of(self.settings, self.workers.world)
         self.steps = self.plan.steps
         self.writer = self._sample_writer()
-        self.engine = build_engine(build_network(spec), self.settings, self.workers, self.plan)
+        self.engine = build_engine(spec, self.workers, self.plan)
         data = fetched(spec.dataset_factory(), self.steps.samples)
         self.portions = Portions(data, self.plan, self.workers, spec.token_bytes)
         self.validation = self._validation()

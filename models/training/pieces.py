@@ -229,10 +229,18 @@ class StoredPieces:
         Raises:
             DamagedError: see `fill`.
         """
-        first = {name: found[0] for (of, name), found in self._of.items() if of == kind}
+        first = self._first(kind)
         flat = {name: _empty(prod(stored.shape), stored.type) for name, stored in first.items()}
         self.fill(Piece(kind, name, first[name].shape, 0, values) for name, values in flat.items())
         return {name: values.view(first[name].shape) for name, values in flat.items()}
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Those of all parameters, by name."""
+        return {name: stored.shape for name, stored in self._first(WEIGHT).items()}
+
+    def _first(self, kind: str) -> dict[str, _Stored]:
+        """The first piece of each parameter."""
+        return {name: found[0] for (of, name), found in self._of.items() if of == kind}
 
     def fill(self, wanted: Iterable[Piece]) -> None:
         """Read what these pieces are to hold into their values.

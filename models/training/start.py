@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from models.network import ModelSettings
-from models.training.storage import read_file
+from models.training.storage import patiently, read_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,25 +60,26 @@ class Start:
         recipe = _recipe(checkpoint.rsplit("/", 2)[0])
         return Start("checkpoint", checkpoint, ModelSettings.model_validate(recipe["model"]), str(recipe["tokens"]))
 
-    def weights(self, settings: ModelSettings) -> dict[str, Tensor]:
-        """The weights, under Hugging Face names.
+    @contextlib.contextmanager
+    def reading(self, settings: ModelSettings) -> Iterator[Callable[[str, Tensor], None]]:
+        """What reads the weight of a Hugging Face name into a tensor of its shape, for as long as the block runs.
 
         Raises:
+            FileNotFoundError: they are not there.
             ValueError: they are not those of these settings.
+            DamagedError: they are not as they were written.
         """
         if self.kind == "checkpoint":
-            from models.network.shards import check, parameter_shapes
-            from models.training.conversion import weights
+            yield _checkpoint_reader(self.location, settings)
+            return
+        from models.network.pretrained import reading_weights
 
-            found = weights(self.location)
-            if settings.tied_embeddings:
-                found.pop("lm_head.weight", None)
-            shapes = {name: tuple(tensor.shape) for name, tensor in found.items()}
-            check(shapes, parameter_shapes(settings), self.location)
-            return found
-        from models.network.pretrained import import_model
+        with reading_weights(self.location, settings) as weight:
 
-        return import_model(self.location)[1]
+            def read(name: str, values: Tensor) -> None:
+                values.copy_(weight(name))
+
+            yield read
 
 
 def continued(start: ModelSettings, changes: dict[str, Any]) -> ModelSettings:
@@ -97,6 +100,22 @@ def continued(start: ModelSettings, changes: dict[str, Any]) -> ModelSettings:
     if wrong:
         raise ValueError(f"goes on from trained weights: {'; '.join(wrong)} (only {', '.join(EXTENDED)} may change)")
     return ModelSettings.model_validate(before | changes)
+
+
+def _checkpoint_reader(location: str, settings: ModelSettings) -> Callable[[str, Tensor], None]:
+    """`Start.reading` of a checkpoint."""
+    from models.network.shards import check, parameter_shapes
+    from models.training.checkpoint import stored_pieces
+    from models.training.pieces import WEIGHT, Piece
+
+    stored = stored_pieces(location)
+    check(stored.shapes(), parameter_shapes(settings), location)
+
+    def read(name: str, values: Tensor) -> None:
+        piece = Piece(WEIGHT, name, tuple(values.shape), 0, values.view(-1))
+        patiently(lambda: stored.fill([piece]))
+
+    return read
 
 
 def _recipe(run: str) -> dict[str, Any]:

@@ -183,6 +183,16 @@ def test_what_is_offloaded_leaves_the_gpu_for_the_machine(model, workers):
     assert away.host >= optimizer_bytes(Shape(model), settings()) / workers
 
 
+def test_a_machine_holds_whole_networks_at_the_start_but_for_zero_3():
+    """8 workers of 70 B parameters: 2.3 TB of a node's memory, or what 64 workers' checkpoints take."""
+    shape = of_model("llama-3-70b")
+    host = {stage: memory(shape, settings(stage, 64), 64, H100, 1).host for stage in range(4)}
+    assert host[0] == host[1] == host[2] == 4 * shape.parameters
+    assert host[3] == checkpoint_bytes(shape, settings()) / 64
+    alone = memory(shape, settings(3, 1024), 1024, H100, 1)
+    assert alone.host == 6 * shape.largest > checkpoint_bytes(shape, settings()) / 1024
+
+
 def test_the_parts_are_the_total_and_no_part_is_below_zero():
     for stage in range(4):
         held = memory(of_model("llama-2-7b"), settings(stage, 64), 64, H100, 1)

@@ -55,10 +55,22 @@ def test_weights_come_from_each(kind: str, run: Path, export: Path, network: Tra
     where = {"export": export, "run": run, "checkpoint": run / "checkpoints/step-00000003"}[kind]
     start = Start.of(str(where))
     assert (start.kind, start.settings) == ("directory" if kind == "export" else "checkpoint", TINY)
-    found = start.weights(TINY)
-    expected = dict(network.named_parameters())
-    assert found.keys() == expected.keys()
-    assert all(torch.equal(found[name], value) for name, value in expected.items())
+    with start.reading(TINY) as read:
+        for name, expected in network.named_parameters():
+            found = torch.empty(expected.shape)
+            read(name, found)
+            assert torch.equal(found, expected), name
+
+
+@pytest.mark.parametrize("kind", ["export", "run"])
+def test_weights_of_another_shape_are_refused(kind: str, run: Path, export: Path) -> None:
+    start = Start.of(str({"export": export, "run": run}[kind]))
+    other = TINY.model_copy(update={"tied_embeddings": False, "feed_forward_size": 64})
+    with (
+        pytest.raises(ValueError, match=r"not the weights of this network: lm_head\.weight is missing; model.* \(7 in"),
+        start.reading(other),
+    ):
+        pass
 
 
 def test_nothing_to_start_from_says_what_was_expected(tmp_path: Path) -> None:
