@@ -41,6 +41,22 @@ def noticed(out, workers, stage, steps):
         json.dump(committed, file)
 
 
+def stumbled(out, workers, stage):
+    import models.training.deepspeed_engine
+
+    models.training.deepspeed_engine.DeepSpeedEngine = stumbles(math.nan)
+    changes = {"engine": "deepspeed", "zero_stage": stage, "workers": workers.world, "checkpoint_every_steps": 4}
+    guard = {"window": 8, "bad_steps": 3}
+    # One marked sample of step 6 is rank 1's alone; those of steps 11 to 13 are too.
+    marked = [41, *range(81, 104, 2)]
+    reports = Reports()
+    reports.workers = workers
+    summary = train(spec(f"{out}/run", marked=marked, guard=guard, **changes), reports)
+    record = {"summary": summary, "said": reports.said, "committed": [location for location, _ in reports.checkpoints]}
+    with open(f"{out}/rank-{workers.rank}.json", "w") as file:
+        json.dump(record, file)
+
+
 def main():
     out, rank, world, init, stage = sys.argv[1], *map(int, sys.argv[2:4]), sys.argv[4], int(sys.argv[5])
     torch.set_num_threads(1)
@@ -48,20 +64,11 @@ def main():
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world)}
     if len(sys.argv) > 6:
         noticed(out, Workers(rank, world), stage, int(sys.argv[6]))
-        return
-    import models.training.deepspeed_engine
-
-    models.training.deepspeed_engine.DeepSpeedEngine = stumbles(math.nan)
-    changes = {"engine": "deepspeed", "zero_stage": stage, "workers": world, "checkpoint_every_steps": 4}
-    guard = {"window": 8, "bad_steps": 3}
-    # One marked sample of step 6 is rank 1's alone; those of steps 11 to 13 are too.
-    marked = [41, *range(81, 104, 2)]
-    reports = Reports()
-    reports.workers = Workers(rank, world)
-    summary = train(spec(f"{out}/run", marked=marked, guard=guard, **changes), reports)
-    record = {"summary": summary, "said": reports.said, "committed": [location for location, _ in reports.checkpoints]}
-    with open(f"{out}/rank-{rank}.json", "w") as file:
-        json.dump(record, file)
+    else:
+        stumbled(out, Workers(rank, world), stage)
+    # Who ends while others still talk to it may be aborted.
+    dist.barrier()
+    dist.destroy_process_group()
 
 
 if __name__ == "__main__":
