@@ -109,10 +109,14 @@ class Finetune(Job[FinetuneRecipe]):
         ]
         after = result.metrics.get("validation_loss")
         if validation is not None and after is not None:
-            before = result.metrics[VALIDATION_BEFORE]["validation_loss"]
-            metrics |= {"validation_loss_before": round(before, 4), "validation_loss": round(after, 4)}
+            metrics["validation_loss"] = round(after, 4)
             seen = min(len(validation), recipe.training.validation_sequences)
-            summary.append(f"loss on {_held_out(validation, seen)}: {before:.3f} nats before, {after:.3f} after")
+            told_loss = f"{after:.3f} nats"
+            # A run that began without validation does not know what was before.
+            if (before := result.metrics.get(VALIDATION_BEFORE, {}).get("validation_loss")) is not None:
+                metrics["validation_loss_before"] = round(before, 4)
+                told_loss = f"{before:.3f} nats before, {after:.3f} after"
+            summary.append(f"loss on {_held_out(validation, seen)}: {told_loss}")
         summary += told(recipe.run_directory)
         self._export(recipe, settings, result.checkpoint, metrics)
         return Outcome(outputs={"export": recipe.export}, metrics=metrics, summary=summary)

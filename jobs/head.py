@@ -120,7 +120,7 @@ def start(
     head = Head(address, dashboard, str(token_file), temp_dir, process.pid)
     try:
         _wait(head, process, log)
-    except BaseException:
+    except BaseException:  # raised again; Ctrl-C too leaves no head behind
         stop(head)
         raise
     return head

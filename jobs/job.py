@@ -259,7 +259,7 @@ def main(job: Job[Any], arguments: Sequence[str] | None = None) -> int:
     except (InputError, Busy) as error:
         print(f"jobs.{job.name}: {error}", file=sys.stderr)
         return failed(job.name, str(error), options.json, 1)
-    except Exception as error:
+    except Exception as error:  # a job may fail of anything, and always says so
         traceback.print_exc()
         message = f"{type(error).__name__}: {_last_line(error)}"
         print(f"jobs.{job.name}: failed: {message}", file=sys.stderr)

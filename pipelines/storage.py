@@ -147,7 +147,7 @@ def write_parts(location: str, parts: Iterable[bytes | memoryview]) -> None:
             for part in parts:
                 stream.write(part)
         fs.move(temporary, path)
-    except BaseException as error:
+    except BaseException as error:  # raised again; no half file stays
         with suppress(OSError):
             fs.delete_file(temporary)
         if isinstance(error, OSError):

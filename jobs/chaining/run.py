@@ -113,7 +113,7 @@ class Chain:
         try:
             with _Log(place, stage.name) as log:
                 ended = self._runner.run(stage, self._stages.recipe_of(stage), label, log.add)
-        except BaseException:
+        except BaseException:  # raised again; the account tells of Ctrl-C too
             self._change(number, status=STOPPED, seconds=round(time.time() - started, 1))
             raise
         seconds = time.time() - started

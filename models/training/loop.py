@@ -292,8 +292,11 @@ class _Run:
         self.skipped_samples, self.rollbacks, self.seconds = meta.skipped_samples, meta.rollbacks, meta.seconds
         self._go_on(meta)
         self.streak.lines = meta.guard["streak"]
-        stays = {key: value for key, value in meta.figures.items() if not key.startswith("validation")}
-        self.last = stays | {key: meta.figures[key] for key in (VALIDATION_BEFORE,) if key in meta.figures}
+        self.last = {
+            key: value
+            for key, value in meta.figures.items()
+            if key == VALIDATION_BEFORE or not key.startswith("validation")
+        }
         self.reporter.resumed(location)
 
     def _go_on(self, meta: Meta) -> None:
@@ -350,7 +353,7 @@ class _Run:
                 engine=self.settings.engine,
                 optimizer_steps=self.engine.optimizer_steps,
                 guard={"window": self.guard.state(), "streak": self.streak.lines},
-                figures=self.last,
+                figures=dict(self.last),
             )
             figures = {key: value for key, value in self.last.items() if isinstance(value, int | float)}
             self.saving.save(meta, self.engine, figures, self.records)

@@ -56,7 +56,7 @@ class Prefetch(Generic[T]):
         for index in range(self._first, self._last):
             try:
                 result: tuple[T | None, BaseException | None] = (self._make(index), None)
-            except BaseException as error:
+            except BaseException as error:  # raised where the item is taken
                 result = (None, error)
             while not self._stop.is_set():
                 try:

@@ -139,7 +139,7 @@ def fit(
         with _watch(run_directory, gauges, progress, no_room), stops_with_checkpoint(run_directory, name):
             try:
                 trainer.fit()
-            except Exception as error:
+            except Exception as error:  # Ray Train's errors have no common base
                 raise RuntimeError(f"{name}: training failed: {error}") from error
     result = _finished(run_directory, run, training)
     if result is None:

@@ -63,7 +63,7 @@ class Upload:
             patiently(self._hand_over)
             if self._then is not None:
                 self._then()
-        except Exception as error:
+        except Exception as error:  # a thread's errors are told to those who wait
             self.error = error
             self._tell_others(error)
         finally:

@@ -85,7 +85,7 @@ def plan_of(directory: str, indexes: Sequence[Index], packing: Packing, sequence
         try:
             _make(making, indexes, packing, sequence_length)
             os.rename(making, directory)
-        except BaseException:
+        except BaseException:  # raised again; no half index stays
             shutil.rmtree(making, ignore_errors=True)
             raise
     made = _opened(directory)

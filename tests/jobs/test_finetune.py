@@ -92,3 +92,30 @@ def test_the_loss_before_is_that_of_the_base_on_what_is_held_out(tmp_path: Path,
     nats, targets = network.token_loss(*(torch.from_numpy(batch[key]) for key in ("input_ids", "labels", "documents")))
     assert before == pytest.approx(nats.item() / targets.item(), rel=1e-5)
     assert before == pytest.approx(math.log(300), abs=0.1)
+
+
+def test_checkpoints_that_cannot_be_read_are_a_refusal_and_stay(tmp_path: Path, base: Path) -> None:
+    from jobs import config
+    from jobs.job import InputError
+    from jobs.training import trained
+
+    recipe = config.load(
+        finetune.FinetuneRecipe, RECIPE, [*arguments(tmp_path, base, pairs(tmp_path))[1:], "training.device=cpu"]
+    )
+    checkpoint = Path(recipe.run_directory) / "checkpoints" / "step-00000004"
+    checkpoint.mkdir(parents=True)
+    for name in ("meta.json", "COMMITTED"):
+        (checkpoint / name).write_text("of another time")
+    factory = finetune._factory(recipe, "train")
+    shape = PRESETS["tiny"].model_copy(update={"vocabulary_size": 300})
+    with pytest.raises(InputError, match="step-00000004"):
+        trained(
+            recipe,
+            recipe.training,
+            model=shape,
+            initial_weights=str(base),
+            dataset_factory=factory,
+            validation_factory=None,
+            token_bytes=None,
+        )
+    assert sorted(path.name for path in checkpoint.iterdir()) == ["COMMITTED", "meta.json"]

@@ -69,7 +69,7 @@ class Cloud:
                     self.addresses.pop(instance.id)
                     self.network.switch_off(instance.id)
                     self.tell("terminated", instance.id)
-            except Exception:
+            except Exception:  # one instance's trouble is not the others'
                 traceback.print_exc()
                 self._failed.add(instance.id)
 

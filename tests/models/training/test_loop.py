@@ -82,6 +82,18 @@ def test_what_weights_knew_before_is_measured_and_stays_known_after_a_resume(tmp
     assert [line["step"] for line in lines(tmp_path / "second") if "validation_loss" in line] == [0, 20]
 
 
+def test_a_run_that_began_without_validation_knows_nothing_of_before(tmp_path):
+    train(spec(tmp_path / "first"), Reports())
+    (tmp_path / "first/recipe.yaml").write_text(json.dumps({"model": PRESETS["tiny"].model_dump(), "tokens": ""}))
+    begun = spec(tmp_path / "second", checkpoint_every_steps=5, validation_sequences=0)
+    with pytest.raises(KeyboardInterrupt):
+        train(replace(begun, initial_weights=str(tmp_path / "first")), Reports(5))
+    second = train(replace(spec(tmp_path / "second"), initial_weights=str(tmp_path / "first")), Reports())
+    assert second["resumed_from_step"] == 5
+    assert "validation_loss" in second
+    assert "validation_before" not in second
+
+
 def test_a_run_that_was_killed_before_its_summary_has_all_figures_and_validates_as_it_is_asked_now(tmp_path):
     whole = train(spec(tmp_path), Reports())
     again = train(spec(tmp_path), Reports())

@@ -49,7 +49,7 @@ def test_a_threshold_can_be_switched_off_for_a_language(tmp_path: Path):
 )
 def test_a_wrong_file_is_named_with_its_language_and_key(tmp_path: Path, values: object, words: list[str]):
     location = write(tmp_path, values)
-    with pytest.raises(ValueError) as error:  # noqa: PT011
+    with pytest.raises(ValueError) as error:  # noqa: PT011 (its words are looked for below)
         Languages.load(location)
     assert all(word in str(error.value) for word in [location, *words])
 
