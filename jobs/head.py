@@ -34,6 +34,11 @@ _LONGEST_TEMP_DIR = 40
 _OURS = range(20_000, 32_768)
 # Metrics by OpenTelemetry or not: of a head and its drivers alike, else the drivers' gauges are lost without a word.
 _TELEMETRY = "0"
+_TRIES = 3
+
+
+class _LateError(RuntimeError):
+    """A head that ended as its machine was too busy for Ray's own limits of time."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,8 @@ def start(
 ) -> Head:
     """Start a head whose files lie below `home/.ray`; jobs on it resolve relative locations below the repo's home.
 
+    On a machine so busy that one of Ray's own processes comes too late for another, it is started again.
+
     Args:
         home: its directory.
         cpus: the head's own; all of the machine's, or with a definition as many as that says, when not given.
@@ -80,7 +87,14 @@ def start(
         ValueError: the definition's nodes would not be on this machine.
     """
     settings = _definition(definition) if definition else None
-    state = home / ".ray"
+    for _ in range(_TRIES - 1):
+        with contextlib.suppress(_LateError):
+            return _start(home / ".ray", cpus, object_store_bytes, settings)
+    return _start(home / ".ray", cpus, object_store_bytes, settings)
+
+
+def _start(state: Path, cpus: int | None, object_store_bytes: int, settings: dict[str, Any] | None) -> Head:
+    """One try; raises _LateError where another may do."""
     temp_dir = session_directory(state)
     token_file = state / "token"
     descriptor = os.open(token_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -119,7 +133,7 @@ def start(
         )
     head = Head(address, dashboard, str(token_file), temp_dir, process.pid)
     try:
-        _wait(head, process, log)
+        _wait(head, ports["dashboard-agent-listen-port"], process, log)
     except BaseException:  # raised again; Ctrl-C too leaves no head behind
         stop(head)
         raise
@@ -248,20 +262,30 @@ def _environment(token_file: str) -> dict[str, str]:
     return environment
 
 
-def _wait(head: Head, process: subprocess.Popen[bytes], log: Path, timeout_seconds: float = 90) -> None:
-    """Until the job API answers: the last part of a head to come up."""
+def _wait(
+    head: Head, agent_port: int, process: subprocess.Popen[bytes], log: Path, timeout_seconds: float = 180
+) -> None:
+    """Until the job API and the node's agent, which starts the jobs, answer: the last parts of a head to come up."""
     deadline = time.monotonic() + timeout_seconds
     request = urllib.request.Request(f"{head.dashboard}/api/jobs/", headers={"Authorization": f"Bearer {head.token}"})
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise RuntimeError(f"the Ray head ended at once; {log} ends with:\n{_tail(log)}")
+            kind = _LateError if _agent_was_late(head) else RuntimeError
+            raise kind(f"the Ray head ended at once; {log} ends with:\n{_tail(log)}")
         try:
             with urllib.request.urlopen(request, timeout=2) as response:
                 json.load(response)
+            with socket.create_connection(("127.0.0.1", agent_port), timeout=2):
                 return
         except (urllib.error.URLError, OSError, ValueError):
             time.sleep(0.2)
     raise RuntimeError(f"the Ray head did not answer in {timeout_seconds:.0f} s; {log} ends with:\n{_tail(log)}")
+
+
+def _agent_was_late(head: Head) -> bool:
+    """Whether the raylet gave its agent up: it waits 15 s for it, which nothing can change (Ray's issue 65983)."""
+    logs = Path(head.temp_dir) / "session_latest" / "logs"
+    return any("Timed out waiting for file" in path.read_text(errors="replace") for path in logs.glob("raylet*.err"))
 
 
 def _tail(log: Path) -> str:
