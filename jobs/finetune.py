@@ -75,7 +75,7 @@ class Finetune(Job[FinetuneRecipe]):
 
     def run(self, recipe: FinetuneRecipe) -> Outcome:
         """Tune with Ray Train, export."""
-        from models.network.pretrained import import_settings
+        from models.network.configuration import import_settings
         from models.training.spec import VALIDATION_BEFORE
         from models.training.timeline import told
 

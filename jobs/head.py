@@ -26,8 +26,6 @@ from typing import Any
 
 import yaml
 
-from pipelines.tokens.reach import FILE_VARIABLE
-
 # A session's socket paths add about 65 characters to the directory, and Unix allows 107.
 _LONGEST_TEMP_DIR = 40
 # Below what the kernel gives to somebody's connection (from 32768), above Ray's own workers (10002 to 19999).
@@ -208,6 +206,8 @@ def _definition(path: Path) -> dict[str, Any]:
 
 def _autoscaling(settings: dict[str, Any], address: str, state: Path) -> tuple[list[str], dict[str, str], int]:
     """What `ray start` needs to scale a definition's nodes on this machine: words, variables, and the head's CPUs."""
+    from pipelines.tokens.reach import FILE_VARIABLE
+
     provider = settings["provider"]
     provider["gcs_address"] = address
     file = state / "autoscaling.yaml"
@@ -244,6 +244,8 @@ def _free_ports(count: int) -> list[int]:
 
 
 def _environment(token_file: str) -> dict[str, str]:
+    from pipelines.tokens.reach import FILE_VARIABLE  # what is imported with it takes most of a second
+
     environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
     environment |= {
         "RAY_AUTH_MODE": "token",

@@ -16,7 +16,7 @@ class PeakMemory:
     Args:
         processes: gives the pids to add up, asked anew for every sample.
         interval_seconds: between samples, at least: adding up a hundred processes takes the system a second, and
-            sampling is to take no more than a twentieth of one core.
+            sampling is to take no more than a fortieth of one core.
     """
 
     def __init__(self, processes: Callable[[], Sequence[int]], interval_seconds: float = 2.0) -> None:
@@ -39,7 +39,7 @@ class PeakMemory:
         while True:
             began = time.thread_time()
             self.peak_bytes = max(self.peak_bytes, sum(memory_of(pid) for pid in self._processes()))
-            if self._ended.wait(max(self._interval, 20 * (time.thread_time() - began))):
+            if self._ended.wait(max(self._interval, 40 * (time.thread_time() - began))):
                 return
 
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from models.evaluation import runner
 from models.evaluation.contamination import CLEAN_BELOW, Coverage, split
+from models.evaluation.model_files import read_limits, read_tokenizer
 from models.evaluation.requests import Answer, Request
 from models.evaluation.settings import RunSettings, TaskSettings, YardstickSettings
 from models.evaluation.tasks import TASKS, Context, TaskFigure, TaskResult
@@ -99,19 +100,16 @@ def prepare(model: str, data: str, tokens: str | None, seed: int, max_context: i
         TokenizerError: the store is of another tokenizer than the model, or the model has no tokenizer.json.
         ValueError: there is no model, or it has fewer ids than the store.
     """
-    from transformers import AutoConfig, AutoTokenizer
-
     with reading(model, weights=False) as root:
         if not (root / "config.json").is_file():
             raise ValueError(f"{model}: no config.json; expected a model in Hugging Face format")
-        config = AutoConfig.from_pretrained(root)
-        tokenizer = AutoTokenizer.from_pretrained(root)
+        vocabulary, positions = read_limits(root)
+        tokenizer = read_tokenizer(root)
     store = TokenStore(tokens) if tokens is not None else None
-    if store is not None and store.vocabulary_size > config.vocab_size:
-        raise ValueError(f"{tokens}: {store.vocabulary_size} token ids, {model} has {config.vocab_size}")
+    if store is not None and store.vocabulary_size > vocabulary:
+        raise ValueError(f"{tokens}: {store.vocabulary_size} token ids, {model} has {vocabulary}")
     if store is not None:
         check_tokenizer(store, model)
-    positions = int(config.max_position_embeddings)
     return Context(tokenizer, data, min(positions, max_context or positions), store, seed=seed)
 
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from pydantic import ValidationError
 
+from models.network.directory import reading
 from models.network.layouts import LAYOUTS, Layout, layout_of
 from models.network.settings import ModelSettings
 
 _ACTIVATIONS = {"swiglu": "silu", "relu2": "relu2"}
 _SIZES = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
+_SPECIAL = ("bos", "eos", "pad", "mask")
 _NEEDED = (*_SIZES, "max_position_embeddings", "rms_norm_eps")
 
 
@@ -69,9 +74,7 @@ def _layer_types(settings: ModelSettings, layout: Layout) -> dict[str, Any]:
 
 
 def _rope_keys(settings: ModelSettings, layout: Layout) -> dict[str, Any]:
-    from models.network.rope import base
-
-    scaling, theta = settings.rope_scaling, base(settings)
+    scaling, theta = settings.rope_scaling, settings.rotary_base
     scaled: dict[str, Any] | None = None
     if scaling is not None and scaling.type != "ntk":
         scaled = {"rope_type": scaling.type, "factor": scaling.factor}
@@ -93,6 +96,8 @@ def _rope_keys(settings: ModelSettings, layout: Layout) -> dict[str, Any]:
 def read_config(written: Mapping[str, Any], path: str) -> ModelSettings:
     """The shape that a config.json describes, older spellings and left-out keys included.
 
+    What `hugging_face_config` wrote is read back without transformers' classes, which take seconds to import.
+
     Args:
         written: its content.
         path: where it stands, for errors.
@@ -100,8 +105,6 @@ def read_config(written: Mapping[str, Any], path: str) -> ModelSettings:
     Raises:
         ValueError: another model, or a feature that this network has not, named with the file and key.
     """
-    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
-
     layouts = {layout.model_type: layout for layout in LAYOUTS}
     layout = layouts.get(written.get("model_type", ""))
     if layout is None:
@@ -109,10 +112,49 @@ def read_config(written: Mapping[str, Any], path: str) -> ModelSettings:
     for key in _NEEDED:
         if written.get(key) is None:
             raise ValueError(f"{path}: {key} is missing")
+    if (ours := _read_own(written, layout, path)) is not None:
+        return ours
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
     try:
         config = CONFIG_MAPPING[layout.model_type].from_dict(dict(written))
     except Exception as error:  # transformers' checks raise what they like
         raise ValueError(f"{path}: {' '.join(str(error).split())}") from error
+    return _read(config, layout, path)
+
+
+def import_settings(directory: str) -> ModelSettings:
+    """The shape of a directory that a class of `layouts.LAYOUTS` loads; errors as in `read_config`.
+
+    Args:
+        directory: a path or URI.
+
+    Raises:
+        FileNotFoundError: config.json is not there.
+    """
+    with reading(directory, weights=False) as root:
+        return settings_of(root, directory)
+
+
+def settings_of(root: Path, directory: str) -> ModelSettings:
+    """The same of a directory that lies below `root` here."""
+    written = json.loads((root / "config.json").read_text(encoding="utf-8"))
+    return read_config(written, f"{directory.rstrip('/')}/config.json")
+
+
+def _read_own(written: Mapping[str, Any], layout: Layout, path: str) -> ModelSettings | None:
+    """The shape whose config.json is this very one; None where there is none."""
+    try:
+        settings = _read(SimpleNamespace(**written), layout, path)
+        special = {name: written[f"{name}_token_id"] for name in _SPECIAL if f"{name}_token_id" in written}
+        again = hugging_face_config(settings, special)
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return None
+    return settings if {**again, "dtype": written.get("dtype")} == {"dtype": None, **written} else None
+
+
+def _read(config: Any, layout: Layout, path: str) -> ModelSettings:
+    """The shape that a whole configuration describes."""
     _refuse(config, layout, path)
     theta, scaling = _read_rope(config, path)
     window, every = _read_windows(config, path) if layout.windows else (None, None)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 from torch import Tensor
 
 from models.network import shards
-from models.network.configuration import read_config
+from models.network.configuration import settings_of
 from models.network.directory import reading
 from models.network.settings import ModelSettings
 
@@ -27,7 +25,7 @@ def import_model(directory: str) -> tuple[ModelSettings, dict[str, Tensor]]:
         FileNotFoundError: config.json or the weights are not there.
     """
     with reading(directory) as root:
-        settings = _settings(root, directory)
+        settings = settings_of(root, directory)
         return settings, shards.read(root, settings, directory.rstrip("/"))
 
 
@@ -46,14 +44,3 @@ def reading_weights(directory: str, settings: ModelSettings) -> Iterator[Callabl
     with reading(directory) as root:
         homes = shards.find(root, settings, directory.rstrip("/"))
         yield lambda name: shards.read_one(name, homes[name])
-
-
-def import_settings(directory: str) -> ModelSettings:
-    """The shape alone; errors as in `import_model`."""
-    with reading(directory, weights=False) as root:
-        return _settings(root, directory)
-
-
-def _settings(root: Path, directory: str) -> ModelSettings:
-    written = json.loads((root / "config.json").read_text(encoding="utf-8"))
-    return read_config(written, f"{directory.rstrip('/')}/config.json")

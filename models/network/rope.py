@@ -22,19 +22,11 @@ def rotary_table(settings: ModelSettings, device: torch.device, dtype: torch.dty
     return torch.cat((cosine, cosine), -1).to(dtype), torch.cat((-sine, sine), -1).to(dtype)
 
 
-def base(settings: ModelSettings) -> float:
-    """Of the frequencies: rope_theta, or with ntk what divides the slowest one alone by the factor (bloc97 2023)."""
-    scaling, size = settings.rope_scaling, settings.head_size
-    if scaling is None or scaling.type != "ntk":
-        return settings.rope_theta
-    return settings.rope_theta * scaling.factor ** (size / max(1, size - 2))
-
-
 def frequencies(settings: ModelSettings) -> tuple[Tensor, float]:
     """Radians a position fp32 [E / 2], fastest first, and the factor on cosines and sines."""
     scaling, size = settings.rope_scaling, settings.head_size
     even = torch.arange(0, size, 2, dtype=torch.float32, device="cpu")
-    turns = 1.0 / base(settings) ** (even / size)
+    turns = 1.0 / settings.rotary_base ** (even / size)
     if scaling is None or scaling.type == "ntk":
         return turns, 1.0
     if scaling.type == "linear":

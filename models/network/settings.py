@@ -100,6 +100,14 @@ class ModelSettings(BaseModel, extra="forbid", frozen=True):
         every, last = self.full_attention_every, self.layers - 1
         return [None if (layer + 1) % every == 0 or layer == last else self.window for layer in range(self.layers)]
 
+    @property
+    def rotary_base(self) -> float:
+        """Of the frequencies: rope_theta, or with ntk what divides the slowest alone by the factor (bloc97 2023)."""
+        scaling, size = self.rope_scaling, self.head_size
+        if scaling is None or scaling.type != "ntk":
+            return self.rope_theta
+        return float(self.rope_theta * scaling.factor ** (size / max(1, size - 2)))
+
     def parameters(self) -> int:
         """Number of trainable parameters; a tied output matrix is counted once."""
         norms = (2 * self.layers + 1) * self.hidden_size

@@ -6,6 +6,8 @@ import time
 from typing import Any
 
 from ray.train.torch import TorchTrainer
+from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
+from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.train.v2._internal.execution.callback import ControllerCallback
 from ray.train.v2._internal.execution.failure_handling.default import DefaultFailurePolicy
 from ray.train.v2._internal.execution.failure_handling.failure_policy import FailureDecision
@@ -22,6 +24,9 @@ from models.training.checkpoint import Checkpoints
 from models.training.journal import Journal, read_journal
 from models.training.workers import Workers
 
+_NOT_NEEDED = (DatasetsCallback, PlacementGroupCleanerCallback)
+"""A process each, seconds of a core to start: workers read the token store themselves, and a driver is a job, with
+whose end Ray gives up its placement groups."""
 _LOOKS_SECONDS = 1.0
 _LONGEST_CAUSE = 300
 
@@ -190,7 +195,8 @@ class Trainer(TorchTrainer):
             arguments["scaling_policy"] = GrowsAtCheckpoints(scaling, self._checkpoints_location)
         failures: Any = self.run_config.failure_config
         arguments["failure_policy"] = CountsNotices(failures, self._run_directory)
-        arguments["callbacks"] = [*arguments["callbacks"], WritesJournal(self._run_directory)]
+        kept = [each for each in arguments["callbacks"] if not isinstance(each, _NOT_NEEDED)]
+        arguments["callbacks"] = [*kept, WritesJournal(self._run_directory)]
         if self._asked is not None:
             arguments["callbacks"].append(GivesUpRoom(self._asked))
         # mypy reads the class that Ray's second version replaces.

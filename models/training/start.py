@@ -46,7 +46,7 @@ class Start:
         """
         location = location.rstrip("/")
         if read_file(f"{location}/config.json") is not None:
-            from models.network.pretrained import import_settings
+            from models.network.configuration import import_settings
 
             return Start("directory", location, import_settings(location), f"{location}/tokenizer.json")
         from models.training.conversion import checkpoint_in

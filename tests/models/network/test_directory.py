@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from models.network import import_model
+from models.network.configuration import import_settings
 from models.network.directory import reading
 from models.network.export import export_model
-from models.network.pretrained import import_settings
 from pipelines import storage
 from pipelines.tokens import cache
 from tests.models.network.layout_cases import network, shape

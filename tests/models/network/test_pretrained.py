@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from models.network import Transformer, export_model, import_model
-from models.network.pretrained import import_settings
+from models.network.configuration import import_settings
 from tests.models.network.layout_cases import network, shape, tokens
 
 torch.set_num_threads(1)
