@@ -149,8 +149,8 @@ class Pretrain(Job[PretrainRecipe]):
 
     def run(self, recipe: PretrainRecipe) -> Outcome:
         """Train with Ray Train, export."""
-        from models.training.metrics import left_out
         from models.training.spec import METRICS
+        from models.training.step_lines import left_out
         from models.training.timeline import told
 
         store = checked_store(recipe)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from models.evaluation import runner
 from models.evaluation.contamination import CLEAN_BELOW, Coverage, split
+from models.evaluation.metrics import load_faces
 from models.evaluation.model_files import read_limits, read_tokenizer
 from models.evaluation.requests import Answer, Request
 from models.evaluation.settings import RunSettings, TaskSettings, YardstickSettings
@@ -70,7 +71,7 @@ class Evaluation:
         seen: Mapping[str, Coverage] | None = None,
         clean_below: float = CLEAN_BELOW,
     ) -> dict[str, TaskResult]:
-        """Task name -> its result. Ray must be connected; the yardsticks are trained while the actors answer.
+        """Task name -> its result. Ray must be connected; what else takes time is done while the actors answer.
 
         Args:
             progress: told of answered requests.
@@ -82,8 +83,10 @@ class Evaluation:
         store, context = self.context.store, self.context
         with ThreadPoolExecutor(max_workers=1) as beside:
             trained = beside.submit(_yardsticks, store, context.start, self.yardsticks)
+            loaded = beside.submit(load_faces)
             answers = runner.answer_all(requests, self.model, self.masked_model, self.settings, told)
             context.yardsticks.update(trained.result())
+            loaded.result()
         results = {}
         for name, part in _parts(self.requests, answers).items():
             task = self.tasks[name]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from ray.train.torch import TorchTrainer
 from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.train.v2._internal.execution.callback import ControllerCallback
@@ -17,6 +16,7 @@ from ray.train.v2._internal.execution.scaling_policy import (
     ResizeDecision,
     ScalingDecision,
 )
+from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.train.v2.api.exceptions import ControllerError, PreemptionError, TrainingFailedError, WorkerGroupError
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
@@ -170,7 +170,7 @@ def _told(error: TrainingFailedError, noticed: bool) -> dict[str, Any]:
     return {"cause": cause[:_LONGEST_CAUSE], "kind": kind, "ranks": sorted(failures)}
 
 
-class Trainer(TorchTrainer):
+class Trainer(DataParallelTrainer):
     """Ray's, with the policies above.
 
     Args:
@@ -199,5 +199,4 @@ class Trainer(TorchTrainer):
         arguments["callbacks"] = [*kept, WritesJournal(self._run_directory)]
         if self._asked is not None:
             arguments["callbacks"].append(GivesUpRoom(self._asked))
-        # mypy reads the class that Ray's second version replaces.
-        return super()._initialize_and_run_controller(**arguments)  # type: ignore[misc]
+        return super()._initialize_and_run_controller(**arguments)

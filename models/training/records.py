@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from models.training.journal import Journal
-from models.training.metrics import StepLines
 from models.training.reporter import Phase, Reporter
 from models.training.spec import METRICS, SAMPLES, TrainingSpec
+from models.training.step_lines import StepLines
 from models.training.trackers import Tracker, flat, open_trackers
 
 

@@ -73,7 +73,7 @@ class AloneReporter:
     """
 
     def __init__(self, device: torch.device | None = None) -> None:
-        self.workers = Workers(device=device or torch.device("cpu"))
+        self.workers = Workers(given_device=device)
         self.rungs: Sequence[int] = ()
         self.last_told: dict[str, Any] = {}
 

@@ -148,7 +148,7 @@ def fit(
 
 
 def _trainer(spec: TrainingSpec, resources: dict[str, float], labels: Mapping[str, str] | None, asked: Any) -> Trainer:
-    """Ray's trainer for a run; its modules import torch, which takes seconds.
+    """Ray's trainer for a run; its modules take a second to import.
 
     Args:
         spec: of the run.
@@ -159,6 +159,7 @@ def _trainer(spec: TrainingSpec, resources: dict[str, float], labels: Mapping[st
     from ray.train.v2.api.config import CheckpointConfig, FailureConfig, LoggingConfig, RunConfig, ScalingConfig
 
     from models.training.elastic import Trainer
+    from models.training.process_group import ProcessGroup
 
     training, run_directory = spec.training, spec.run_directory
     assert run_directory is not None
@@ -169,6 +170,7 @@ def _trainer(spec: TrainingSpec, resources: dict[str, float], labels: Mapping[st
         checkpoints=f"{run_directory}/{CHECKPOINTS}",
         asked=asked,
         train_loop_config={"spec": spec},
+        backend_config=ProcessGroup("nccl" if "GPU" in resources else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=elastic if training.elastic else training.most_workers,
             use_gpu="GPU" in resources,

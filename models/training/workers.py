@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
-
-
-def _cpu() -> torch.device:
-    import torch
-
-    return torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -23,12 +17,19 @@ class Workers:
     Attributes:
         rank: 0 writes what is written once.
         world: number of workers.
-        device: where this worker computes, and where collectives run.
+        given_device: where this worker computes, and where collectives run; None: the CPU.
     """
 
     rank: int = 0
     world: int = 1
-    device: torch.device = field(default_factory=_cpu)
+    given_device: torch.device | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where this worker computes; who only reads checkpoints does so without torch."""
+        import torch
+
+        return self.given_device or torch.device("cpu")
 
     @property
     def first(self) -> bool:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 from jobs.registry import known_jobs
 
@@ -18,7 +19,17 @@ def test_no_job_s_module_imports_what_only_workers_need() -> None:
     assert done.stdout.strip() == "none"
 
 
-def test_a_training_s_driver_asks_for_machines_before_torch_is_imported() -> None:
-    program = "import sys\nimport models.training.run\nprint('torch' in sys.modules)"
+def test_a_training_s_driver_and_its_controller_need_no_torch(tmp_path: Path) -> None:
+    program = f"""
+import sys
+from models.training import elastic, process_group, run
+from models.training.checkpoint import Checkpoints
+from models.training.same_run import make_room
+from models.training.step_lines import left_out
+from models.training.workers import Workers
+assert Checkpoints({str(tmp_path)!r}, Workers()).newest() is None
+elastic.Trainer(print, run_directory="", checkpoints="", asked=None, backend_config=process_group.ProcessGroup("gloo"))
+print("torch" in sys.modules)
+"""
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -54,9 +54,14 @@ def load(name: str, **settings: Any) -> StatisticMetric:
     """
     if name not in METRICS:
         raise KeyError(f"no metric {name!r}; there are {', '.join(sorted(METRICS))}")
+    return load_faces()(METRICS[name](**settings))
+
+
+def load_faces() -> type[StatisticMetric]:
+    """The class behind `load`; its module takes seconds to import."""
     from models.evaluation.metrics.faces import StatisticMetric
 
-    return StatisticMetric(METRICS[name](**settings))
+    return StatisticMetric
 
 
 def measure(name: str, predictions: list[Any], references: list[Any], **settings: Any) -> Figure:
@@ -65,4 +70,4 @@ def measure(name: str, predictions: list[Any], references: list[Any], **settings
     return Figure(answer[name], answer["stderr"], answer["n"], answer["signature"])
 
 
-__all__ = ["METRICS", "Figure", "Statistic", "load", "measure"]
+__all__ = ["METRICS", "Figure", "Statistic", "load", "load_faces", "measure"]

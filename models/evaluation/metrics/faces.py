@@ -1,6 +1,7 @@
 """The metrics as `evaluate.Metric` objects: offline, in memory, nothing downloaded, nothing left behind.
 
-Importing this takes seconds, because `evaluate` imports transformers' pipelines; `metrics.load` does it when asked.
+Importing this takes seconds, because `evaluate` imports transformers' pipelines; `metrics.load_faces` does it when
+asked.
 """
 
 from __future__ import annotations

@@ -13,9 +13,9 @@ from models.training.checkpoint import MARKER
 from models.training.data import IGNORED
 from models.training.guard import DivergedError
 from models.training.loop import train
-from models.training.metrics import left_out
 from models.training.reporter import AloneReporter
 from models.training.spec import METRICS
+from models.training.step_lines import left_out
 from models.training.storage import DamagedError
 from models.training.work import Portions
 from models.training.workers import Workers

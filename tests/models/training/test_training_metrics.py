@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from models.training import metrics
-from models.training.metrics import PEAK_BF16_FLOPS, StepLines, StepRecord, peak_flops
+from models.training.metrics import PEAK_BF16_FLOPS, StepRecord, peak_flops
+from models.training.step_lines import StepLines
 from models.training.workers import Workers
 
 CPU = torch.device("cpu")
