@@ -174,6 +174,24 @@ def running(home: Path, cpus: int | None = None, object_store_bytes: int = 1_000
         stop(head)
 
 
+def init(**options: Any) -> None:
+    """`ray.init` where it starts a Ray of this process; like `start`, again where one of Ray's processes comes too late.
+
+    Args:
+        options: Ray's.
+    """
+    import ray
+
+    for left in reversed(range(_TRIES)):
+        try:
+            ray.init(**options)
+            return
+        except Exception as error:  # Ray has no class for it
+            ray.shutdown()
+            if "timed out during startup" not in str(error) or not left:
+                raise
+
+
 def processes(head: Head) -> list[int]:
     """Pids of the head's processes: its session, and the workers and drivers that name its session directory."""
     return _descendants(head)

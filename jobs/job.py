@@ -30,12 +30,11 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, Field, field_validator
 
-from jobs import config
+from jobs import config, head
 from jobs.clusters import demand
 from jobs.clusters.asks import Ask
 from jobs.config import RecipeError
 from jobs.dry_run import Market, MarketError, Plan, asked, figures
-from jobs.head import session_directory
 from jobs.sole import Busy, sole_driver
 from pipelines import storage
 from pipelines.storage import Location
@@ -205,11 +204,13 @@ def connect(labels: Mapping[str, str] | None = None) -> None:
 
     if ray.is_initialized():
         return
-    local: dict[str, Any] = {}
-    if "RAY_ADDRESS" not in os.environ:
-        local["_temp_dir"] = session_directory(Path(storage.resolve("runs/.ray")))
-        atexit.register(_end_local, local["_temp_dir"])
-    ray.init(log_to_driver=True, logging_level=logging.WARNING, **local)
+    options: dict[str, Any] = {"log_to_driver": True, "logging_level": logging.WARNING}
+    if "RAY_ADDRESS" in os.environ:
+        ray.init(**options)
+    else:
+        temp_dir = head.session_directory(Path(storage.resolve("runs/.ray")))
+        atexit.register(_end_local, temp_dir)
+        head.init(_temp_dir=temp_dir, **options)
     import ray.data
 
     # Our own progress lines say what Ray Data's plans and bars would.

@@ -88,11 +88,11 @@ def test_a_job_keeps_the_cluster_and_its_absence_ends_it_but_not_one_that_cannot
     blind = Watchdog(head, tmp_path / "blind", "--minutes", str(MINUTES), RAY_AUTH_TOKEN="0" * 64)
     deaf = Watchdog(head, tmp_path / "deaf", "--minutes", str(MINUTES), "--address", "http://127.0.0.1:1")
     try:
-        assert idle.process.wait(timeout=60) == 0, idle.log()
+        assert idle.process.wait(timeout=300) == 0, idle.log()
         ended = float(idle.ended.read_text())
         job_end = jobs.get_job_info(job).end_time / 1000
         # A job's end is one thing that Ray stores in a moment, and we see it at most a look later.
-        assert MINUTES * 60 - 0.1 <= ended - job_end < MINUTES * 60 + 3
+        assert MINUTES * 60 - 0.1 <= ended - job_end < MINUTES * 60 + 10
         assert "1 jobs pending or running, 0 workers" in idle.log()
         for other in (blind, deaf):
             assert other.process.poll() is None
@@ -111,13 +111,13 @@ def test_the_limit_stops_a_job_softly_and_ends_the_cluster(head: Head, tmp_path:
     job = jobs.submit_job(
         entrypoint=f'bash -c "{saving}"', runtime_env={"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": "30"}}
     )
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 300
     while not (tmp_path / "begun").exists():
         assert time.monotonic() < deadline
         time.sleep(0.05)
     dog = Watchdog(head, tmp_path, "--minutes", "0", "--longest-hours", "0.0001")
     try:
-        assert dog.process.wait(timeout=60) == 0, dog.log()
+        assert dog.process.wait(timeout=300) == 0, dog.log()
         assert saved.exists(), "the job had the time to save"
         assert saved.stat().st_mtime <= float(dog.ended.read_text())
         assert jobs.get_job_info(job).status.is_terminal()

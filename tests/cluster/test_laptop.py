@@ -57,7 +57,7 @@ with asked_for(1, {"CPU": 1}, role) as asked:
     time.sleep(2)
     GivesUpRoom(asked).after_controller_start(None)
     later = placement_group([{"CPU": 1}], bundle_label_selector=[role])
-    ray.get(later.ready(), timeout=60)
+    ray.get(later.ready(), timeout=300)
 """
 
 
@@ -111,7 +111,7 @@ def exported(cluster: Head, metric: str) -> dict[str, float]:
     return {kind: float(value) for kind, value in found}
 
 
-def until(condition: Any, seconds: float) -> None:
+def until(condition: Any, seconds: float = 300) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "did not happen in time"
@@ -138,8 +138,8 @@ def test_a_job_brings_a_second_and_a_third_node_and_they_leave_again(cluster: He
     (tmp_path / "job.py").write_text(JOB)
     (tmp_path / "meeting").mkdir()
     client = JobSubmissionClient(cluster.dashboard, headers={"Authorization": f"Bearer {cluster.token}"})
-    until(lambda: len(alive_nodes(cluster)) == 1, 60)
-    until(lambda: exported(cluster, "autoscaler_active_nodes") == {"ray.head.default": 1, "data": 0, "train": 0}, 60)
+    until(lambda: len(alive_nodes(cluster)) == 1)
+    until(lambda: exported(cluster, "autoscaler_active_nodes") == {"ray.head.default": 1, "data": 0, "train": 0})
     job = client.submit_job(entrypoint=f"python {tmp_path}/job.py {tmp_path}/meeting")
     waiting, running = [], []
 
@@ -148,13 +148,13 @@ def test_a_job_brings_a_second_and_a_third_node_and_they_leave_again(cluster: He
         running.append(exported(cluster, "autoscaler_active_nodes"))
         return len(alive_nodes(cluster)) == nodes
 
-    until(lambda: there(3), 120)
+    until(lambda: there(3))
     workers = [node for node in alive_nodes(cluster) if not node["is_head_node"]]
     assert [node["labels"]["role"] for node in workers] == ["data", "data"]
     assert [node["resources_total"]["CPU"] for node in workers] == [1, 1]
-    until(lambda: client.get_job_info(job).status.value == "SUCCEEDED", 120)
+    until(lambda: client.get_job_info(job).status.value == "SUCCEEDED")
     assert client.get_job_logs(job).splitlines()[-1] == "2", client.get_job_logs(job)
-    until(lambda: there(1), 90)
+    until(lambda: there(1))
     head = alive_nodes(cluster)[0]
     assert head["is_head_node"]
     assert head["labels"]["role"] == "head"
@@ -163,9 +163,9 @@ def test_a_job_brings_a_second_and_a_third_node_and_they_leave_again(cluster: He
     assert any(told["starting"].get("data") for told in waiting)
     assert max(told.get("data", 0) for told in running) == 2
     assert {told["ray.head.default"] for told in running if told} == {1}
-    until(lambda: autoscaler.demand(client) == {"asked": [], "starting": {}, "failed": {}}, 30)
+    until(lambda: autoscaler.demand(client) == {"asked": [], "starting": {}, "failed": {}})
     for figure in ("autoscaler_active_nodes", "autoscaler_pending_nodes"):
-        until(lambda figure=figure: exported(cluster, figure).get("data") == 0, 30)
+        until(lambda figure=figure: exported(cluster, figure).get("data") == 0)
 
 
 @pytest.mark.slow
@@ -174,7 +174,7 @@ def test_a_training_that_asks_early_asks_for_one_node_not_two(cluster: Head, tmp
 
     (tmp_path / "job.py").write_text(EARLY)
     client = JobSubmissionClient(cluster.dashboard, headers={"Authorization": f"Bearer {cluster.token}"})
-    until(lambda: len(alive_nodes(cluster)) == 1, 90)
+    until(lambda: len(alive_nodes(cluster)) == 1)
     environment = {"env_vars": {"PYTHONPATH": str(laptop.storage.checkout())}}
     job = client.submit_job(entrypoint=f"{sys.executable} {tmp_path}/job.py", runtime_env=environment)
     most = 1
@@ -184,9 +184,9 @@ def test_a_training_that_asks_early_asks_for_one_node_not_two(cluster: Head, tmp
         most = max(most, len(alive_nodes(cluster)))
         return client.get_job_info(job).status.is_terminal()
 
-    until(done, 120)
+    until(done)
     assert client.get_job_info(job).status.value == "SUCCEEDED", client.get_job_logs(job)
-    until(lambda: done() and len(alive_nodes(cluster)) == 1, 90)
+    until(lambda: done() and len(alive_nodes(cluster)) == 1)
     assert most == 2
 
 
@@ -195,9 +195,9 @@ def test_a_node_that_comes_leaves_the_working_directory_of_the_others(cluster: H
 
     (tmp_path / "job.py").write_text(STAYING)
     client = JobSubmissionClient(cluster.dashboard, headers={"Authorization": f"Bearer {cluster.token}"})
-    until(lambda: len(alive_nodes(cluster)) == 1, 90)
+    until(lambda: len(alive_nodes(cluster)) == 1)
     job = client.submit_job(entrypoint=f"{sys.executable} job.py", runtime_env={"working_dir": str(tmp_path)})
-    until(lambda: client.get_job_info(job).status.value in ("SUCCEEDED", "FAILED"), 120)
+    until(lambda: client.get_job_info(job).status.value in ("SUCCEEDED", "FAILED"))
     assert client.get_job_info(job).status.value == "SUCCEEDED", client.get_job_logs(job)
 
 
@@ -253,7 +253,7 @@ def test_two_clusters_of_one_machine_do_not_meet(head: Head, tmp_path: Path) -> 
     try:
         monitors = [process for process in psutil.process_iter() if _is_monitor(process, cluster)]
         assert [process.environ()["AUTOSCALER_METRIC_PORT"] for process in monitors] != ["44217"]
-        until(lambda: len(alive_nodes(cluster)) == 1, 60)
+        until(lambda: len(alive_nodes(cluster)) == 1)
     finally:
         laptop.down(tmp_path)
     assert len(alive_nodes(head)) == 1

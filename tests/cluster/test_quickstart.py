@@ -77,7 +77,7 @@ def run(home: Path) -> tuple[str, float]:
         env={**environment, "GROUNDWORK_HOME": str(home)},
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=1800,
     )
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     return done.stdout, time.monotonic() - started

@@ -41,8 +41,8 @@ OPEN_ON_NODES = {("GET", "/api/healthz"), ("GET", "/api/local_raylet_healthz")}
 def ports(head: Head) -> Iterator[list[Port]]:
     """While a job runs, so that those of a worker process are among them."""
     client = _client(head)
-    job = client.submit_job(entrypoint="sleep 120", runtime_env={"env_vars": {"RAY_JOB_STOP_SIGNAL": "SIGKILL"}})
-    deadline = time.monotonic() + 60
+    job = client.submit_job(entrypoint="sleep 900", runtime_env={"env_vars": {"RAY_JOB_STOP_SIGNAL": "SIGKILL"}})
+    deadline = time.monotonic() + 300
     while client.get_job_info(job).status.value == "PENDING":
         assert time.monotonic() < deadline, client.get_job_info(job)
         time.sleep(0.1)
@@ -213,7 +213,7 @@ def test_a_driver_without_the_token_does_not_join(head: Head, tmp_path: Path, wa
     ]
     for process in running:
         try:
-            told, _ = process.communicate(timeout=120)
+            told, _ = process.communicate(timeout=600)
         finally:
             process.kill()
         assert process.returncode != 0, told
@@ -235,7 +235,7 @@ def _client(head: Head) -> Any:
 
 
 def _wait(client: Any, job: str) -> str:
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 300
     while not client.get_job_info(job).status.is_terminal():
         assert time.monotonic() < deadline, client.get_job_info(job)
         time.sleep(0.1)

@@ -70,11 +70,11 @@ def pretended_raylet(node_id: str = "a" * 56) -> Iterator[subprocess.Popen[bytes
 def start(home: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "HOME": str(home), **variables}
     return subprocess.run(
-        [sys.executable, str(SCRIPT), *words], env=environment, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, str(SCRIPT), *words], env=environment, capture_output=True, text=True, timeout=300, check=False
     )
 
 
-def until(condition: Any, seconds: float = 20) -> None:
+def until(condition: Any, seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "did not happen in time"

@@ -138,6 +138,7 @@ def test_a_missing_corpus_a_bad_list_and_unknown_languages_are_named(
 def test_ray_counts_what_one_process_counts(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import ray
 
+    from jobs import head
     from pipelines.curation.safety import groups
 
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
@@ -145,7 +146,7 @@ def test_ray_counts_what_one_process_counts(recipe: Path, tmp_path: Path, monkey
     words = {"en": groups.load({})["en"]}
     weighed = run.WeightSettings(axis="gender")
     alone = run.count(str(tmp_path), words, 10, 1.0, weighed, run.here)
-    ray.init(num_cpus=2, include_dashboard=False, logging_level="error", log_to_driver=False)
+    head.init(num_cpus=2, include_dashboard=False, logging_level="error", log_to_driver=False)
     try:
         assert run.count(str(tmp_path), words, 10, 1.0, weighed, run.on_ray) == alone
         assert run.write_weights(str(tmp_path), f"{tmp_path}/w", words, alone["weights"], run.on_ray) == len(TEXTS)

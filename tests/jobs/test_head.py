@@ -32,6 +32,9 @@ def first_agent_held() -> Iterator[list[int]]:
     finally:
         ended.set()
         thread.join()
+        for pid in held:
+            with contextlib.suppress(psutil.Error):
+                psutil.Process(pid).kill()
 
 
 @pytest.mark.slow
@@ -45,3 +48,18 @@ def test_a_head_whose_agent_comes_too_late_is_started_again(tmp_path: Path, monk
         client = submit.connect()
         submission = submit.Submission("true", client.submit_job(entrypoint="true"), "")
         assert submit.follow(client, submission, lambda line: None).status == "SUCCEEDED"
+
+
+@pytest.mark.slow
+def test_a_ray_of_ones_own_whose_agent_comes_too_late_is_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with first_agent_held() as held:
+        head.init(num_cpus=1, include_dashboard=False, logging_level="error", log_to_driver=False)
+    try:
+        assert len(held) == 1
+        assert ray.get(ray.remote(lambda: 7).remote()) == 7
+    finally:
+        ray.shutdown()

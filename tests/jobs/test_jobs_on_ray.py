@@ -44,7 +44,7 @@ def recipe(tmp_path: Path) -> Path:
 
 def ray_job(environment: dict[str, str], elsewhere: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [RAY, "job", *words], env=environment, cwd=elsewhere, capture_output=True, text=True, check=False, timeout=120
+        [RAY, "job", *words], env=environment, cwd=elsewhere, capture_output=True, text=True, check=False, timeout=600
     )
 
 
@@ -104,7 +104,7 @@ def test_a_stopped_job_ends_stopped_and_its_processes_are_the_heads(
     while "1\n" not in client.get_job_logs(identity):
         time.sleep(0.2)
     assert any("time.sleep(600)" in " ".join(psutil.Process(pid).cmdline()) for pid in head.processes(cluster))
-    submit.stop(client, submission, timeout_seconds=30)
+    submit.stop(client, submission, timeout_seconds=120)
     assert submit.follow(client, submission, lambda line: None).exit_code == 130
 
 

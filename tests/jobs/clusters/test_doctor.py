@@ -49,7 +49,7 @@ class Clinic:
             capture_output=True,
             text=True,
             check=False,
-            timeout=180,
+            timeout=600,
         )
         found: dict[str, list[dict[str, Any]]] = {}
         last = done.stdout.strip().splitlines()[-1:] or ["{}"]

@@ -32,7 +32,7 @@ def run(environment: dict[str, str], module: str, *words: str) -> None:
     """A process of its own: Ray reads its authentication when it is imported, and others here may have imported it."""
     command = [sys.executable, "-m", f"jobs.{module}", *words]
     done = subprocess.run(
-        command, env=environment, cwd=storage.checkout(), capture_output=True, text=True, check=False, timeout=300
+        command, env=environment, cwd=storage.checkout(), capture_output=True, text=True, check=False, timeout=900
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
 

@@ -94,7 +94,7 @@ def drive(cluster, name):
     out.mkdir(exist_ok=True)
     environment = {**environment, "PYTHONPATH": f"{ROOT}:{directory}"}
     command = [sys.executable, str(directory / "driver.py"), str(directory), str(out)]
-    done = subprocess.run(command, check=False, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=240)
+    done = subprocess.run(command, check=False, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     losses = {}
     for line in (out / "metrics.jsonl").read_text().splitlines():

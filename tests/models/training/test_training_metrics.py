@@ -6,7 +6,7 @@ import pyarrow.fs as pafs
 import pytest
 import torch
 
-from models.training import metrics
+from models.training import step_lines
 from models.training.metrics import PEAK_BF16_FLOPS, StepRecord, peak_flops
 from models.training.step_lines import StepLines
 from models.training.workers import Workers
@@ -26,7 +26,7 @@ def lines(*steps):
 def test_lines_of_steps_that_are_done_again_are_dropped(tmp_path, where, monkeypatch):
     if where == "uri":
         elsewhere = pafs.SubTreeFileSystem("/", pafs.LocalFileSystem())
-        monkeypatch.setattr(metrics, "open_location", lambda location: (elsewhere, location))
+        monkeypatch.setattr(step_lines, "open_location", lambda location: (elsewhere, location))
     location = str(tmp_path / "metrics.jsonl")
     first = StepLines(location, 0)
     first.write(lines(1, 2, 3, 4))

@@ -66,7 +66,7 @@ def record(tmp_path_factory):
     with tempfile.TemporaryDirectory(prefix="gw-") as short:
         command = [sys.executable, str(out / "driver.py"), str(out), short]
         done = subprocess.run(
-            command, check=False, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=200
+            command, check=False, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=900
         )
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads((out / "record.json").read_text())
