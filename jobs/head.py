@@ -175,7 +175,7 @@ def running(home: Path, cpus: int | None = None, object_store_bytes: int = 1_000
 
 
 def init(**options: Any) -> None:
-    """`ray.init` where it starts a Ray of this process; like `start`, again where one of Ray's processes comes too late.
+    """`ray.init` of a Ray of this process alone; like `start`, again where one of its processes comes too late.
 
     Args:
         options: Ray's.
