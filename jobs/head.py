@@ -290,8 +290,12 @@ def _wait(
     request = urllib.request.Request(f"{head.dashboard}/api/jobs/", headers={"Authorization": f"Bearer {head.token}"})
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            kind = _LateError if _agent_was_late(head) else RuntimeError
-            raise kind(f"the Ray head ended at once; {log} ends with:\n{_tail(log)}")
+            if _agent_was_late(head):
+                raise _LateError(
+                    "the Ray head ended at once, each time it was started: the machine is so busy that its raylet "
+                    "waited in vain for its agent, 15 s; start again when less runs beside"
+                )
+            raise RuntimeError(f"the Ray head ended at once; {log} ends with:\n{_tail(log)}")
         try:
             with urllib.request.urlopen(request, timeout=2) as response:
                 json.load(response)
