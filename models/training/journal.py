@@ -19,6 +19,7 @@ on a local disk, written anew on an object store. `read_journal` puts them in th
 from __future__ import annotations
 
 import json
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -28,10 +29,11 @@ import pyarrow.fs as pafs
 from models.training.storage import open_location, write_whole
 
 JOURNAL = "journal"
+_AGAIN_SECONDS = 3.0
 
 
 class Journal:
-    """One writer of a run's journal. Storage that refuses never stops the run: lines are kept for the next time.
+    """One writer of a run's journal. Storage that refuses never stops the run: lines are written some seconds later.
 
     Args:
         run_directory: path or URI.
@@ -42,11 +44,17 @@ class Journal:
         self._files, directory = open_location(f"{run_directory}/{JOURNAL}")
         self._path = f"{directory}/{time.time_ns():020d}-{writer}.jsonl"
         self._directory, self._lines, self._local = directory, b"", isinstance(self._files, pafs.LocalFileSystem)
+        self._lock, self._again = threading.Lock(), False
 
     def add(self, event: str, **values: Any) -> None:
         """Write an event down."""
         told = {"time": round(time.time(), 6), "event": event, **values}
-        self._lines += json.dumps(told).encode() + b"\n"
+        with self._lock:
+            self._lines += json.dumps(told).encode() + b"\n"
+            self._write()
+
+    def _write(self) -> None:
+        """Write what is not yet written, or see to it that it is; the lock is held."""
         try:
             self._files.create_dir(self._directory, recursive=True)
             if self._local:
@@ -56,7 +64,16 @@ class Journal:
             else:
                 write_whole(self._files, self._path, self._lines)
         except OSError:
-            return
+            if not self._again:
+                self._again = True
+                later = threading.Timer(_AGAIN_SECONDS, self._write_again)
+                later.daemon = True
+                later.start()
+
+    def _write_again(self) -> None:
+        with self._lock:
+            self._again = False
+            self._write()
 
 
 def read_journal(run_directory: str) -> list[dict[str, Any]]:

@@ -1,9 +1,11 @@
 """The journal keeps every event through kills and refusals; the timeline adds them up."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
+import pyarrow.fs as pafs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,6 +36,28 @@ def test_what_storage_refuses_is_written_with_the_next(tmp_path: Path) -> None:
     blocked.unlink()
     journal.add("end", step=9)
     assert [event["event"] for event in read_journal(str(tmp_path))] == ["start", "end"]
+
+
+@pytest.mark.parametrize("local", [True, False])
+def test_what_storage_refuses_is_written_later_where_nothing_follows(
+    tmp_path: Path, local: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("models.training.journal._AGAIN_SECONDS", 0.05)
+    if not local:
+        elsewhere = pafs.SubTreeFileSystem("/", pafs.LocalFileSystem())
+        monkeypatch.setattr("models.training.journal.open_location", lambda location: (elsewhere, location))
+    blocked = tmp_path / JOURNAL
+    blocked.write_bytes(b"")
+    journal = Journal(str(tmp_path), "controller")
+    journal.add("failure", cause="a")
+    journal.add("failed", cause="b")
+    time.sleep(0.2)
+    blocked.unlink()
+    until = time.monotonic() + 60
+    while len(read_journal(str(tmp_path))) < 2 and time.monotonic() < until:
+        time.sleep(0.02)
+    time.sleep(0.2)
+    assert [event["event"] for event in read_journal(str(tmp_path))] == ["failure", "failed"]
 
 
 def test_a_run_tells_of_its_start_its_checkpoints_and_its_end(tmp_path: Path) -> None:
