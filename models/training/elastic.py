@@ -196,7 +196,8 @@ class Trainer(DataParallelTrainer):
         failures: Any = self.run_config.failure_config
         arguments["failure_policy"] = CountsNotices(failures, self._run_directory)
         kept = [each for each in arguments["callbacks"] if not isinstance(each, _NOT_NEEDED)]
-        arguments["callbacks"] = [*kept, WritesJournal(self._run_directory)]
+        # The first: where one fails, Ray asks none of those after it.
+        arguments["callbacks"] = [WritesJournal(self._run_directory), *kept]
         if self._asked is not None:
             arguments["callbacks"].append(GivesUpRoom(self._asked))
         return super()._initialize_and_run_controller(**arguments)
