@@ -114,9 +114,7 @@ def test_nothing_but_what_may_be_seen_has_a_gradient(case: str) -> None:
     k, v = (x.requires_grad_() for x in inputs)
     out = attend(q, k, v, numbers(lengths), causal, window)
     seen = allowed(lengths, causal, window)
-    length = out.shape[1]
-    # Of long rows some queries, those at the ends among them: each costs a whole way back.
-    for at in sorted({*range(0, length, 1 + length // 100), length - 1}):
+    for at in range(out.shape[1]):
         slopes = torch.autograd.grad(out[:, at].square().sum(), (k, v), retain_graph=True)
         to_keys, to_values = (slope.flatten(2).abs().sum(-1) for slope in slopes)
         assert (to_keys[~seen[:, at]] == 0).all()
