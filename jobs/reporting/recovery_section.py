@@ -13,6 +13,7 @@ from pipelines import storage
 _EVENTS = (
     "failure",
     "resize",
+    "no_room",
     "notice",
     "hang",
     "checkpoint_failed",
@@ -73,6 +74,8 @@ def _attempt(attempt: Attempt, zero: float) -> dict[str, Any]:
 def _words(event: dict[str, Any]) -> str:
     if event["event"] == "resize":
         return f"{_workers(event['workers'])} from here on"
+    if event["event"] == "no_room":
+        return f"for {_workers(event['workers'])}; asked for again until there is"
     if event["event"] == "notice":
         return f"the machines of ranks {event['ranks']} are about to go"
     return str(event.get("cause") or event.get("message") or "")

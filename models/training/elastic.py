@@ -7,6 +7,7 @@ from typing import Any
 
 from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
+from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 from ray.train.v2._internal.execution.callback import ControllerCallback
 from ray.train.v2._internal.execution.failure_handling.default import DefaultFailurePolicy
 from ray.train.v2._internal.execution.failure_handling.failure_policy import FailureDecision
@@ -112,18 +113,27 @@ class CountsNotices(DefaultFailurePolicy):
 class WritesJournal(ControllerCallback):
     """Failures and resizes, as Ray Train's controller sees them.
 
+    Ray gives up waiting for machines after a while and asks anew, and calls that a failure: here it is `no_room`, once
+    until workers are there.
+
     Args:
         run_directory: of the run.
     """
 
     def __init__(self, run_directory: str) -> None:
-        self._directory, self._noticed = run_directory, False
+        self._directory, self._noticed, self._waits = run_directory, False, False
         self._journal: Journal | None = None
 
     def after_controller_state_update(self, previous_state: Any, current_state: Any) -> None:
         """See Ray's."""
         name = type(current_state).__name__
-        if name in ("RestartingState", "ReschedulingState"):
+        if name == "RunningState":
+            self._waits = False
+        if name == "ReschedulingState" and (wanted := _without_room(current_state.training_failed_error)):
+            if not self._waits:
+                self._waits = True
+                self._add("no_room", workers=wanted)
+        elif name in ("RestartingState", "ReschedulingState"):
             self._add("failure", **_told(current_state.training_failed_error, self._noticed))
             self._noticed = False
         elif name == "ErroredState":
@@ -153,6 +163,12 @@ class GivesUpRoom(ControllerCallback):
     def after_controller_start(self, train_run_context: Any) -> None:
         """See Ray's."""
         remove_placement_group(self._asked)
+
+
+def _without_room(error: TrainingFailedError) -> int:
+    """How many workers the cluster had no room for in time; 0 where that is not what failed."""
+    why = error.controller_failure if isinstance(error, ControllerError) else None
+    return why.num_workers if isinstance(why, WorkerGroupStartupTimeoutError) else 0
 
 
 def _told(error: TrainingFailedError, noticed: bool) -> dict[str, Any]:

@@ -11,6 +11,7 @@ on a local disk, written anew on an object store. `read_journal` puts them in th
 - `checkpoint`: one is complete; `step`, `begun` (time), `blocked_seconds`.
 - `checkpoint_failed`, `checkpoint_damaged`, `rollback`, `skip`, `straggler`, `hang`: as their `message` says; `step`.
 - `failure`: `cause`, `kind` (`worker`, `preemption`, `controller`), `ranks`.
+- `no_room`: the cluster had no room for `workers` workers in time; they are asked for again until it has.
 - `resize`: another number of workers is to go on; `workers`.
 - `notice`: machines are about to go; `ranks`.
 - `end`: the run is done; `step`. `failed`: it gave up; `cause`.

@@ -214,7 +214,9 @@ _ROOM_SECONDS = 5.0
 _SHOWN_SECONDS = 10.0
 """So often the driver's gauges are set: as often as Ray hands them on."""
 _WAITING_SECONDS = 30.0
-"""So long a run waits for its first workers before it says so."""
+"""So long a run waits for workers before it says so."""
+_GANG = ("starting", "failure", "no_room", "resize")
+"""Events that say whether the workers are there."""
 
 
 def _finished(run_directory: str, run: Identity, training: TrainingSettings) -> TrainingResult | None:
@@ -245,7 +247,7 @@ def _watch(
         run_directory: of the run.
         gauges: of the run.
         progress: see `fit`; None: nobody is told.
-        no_room: said again and again as long as no workers have started.
+        no_room: said again and again as long as there are no workers, at the begin or after a failure.
     """
     stop, seen = threading.Event(), -1
     location = f"{run_directory}/{PROGRESS}"
@@ -254,30 +256,32 @@ def _watch(
     unsettled = contextlib.suppress(ValueError, OSError)
 
     def look() -> None:
-        nonlocal seen
+        nonlocal seen, told
         content = json.loads(read_file(location) or b"{}")
         steps = content.get("steps", -1)
         if progress is not None and steps != seen and "loss" in content:
             seen = steps
             note = f"loss {content['loss']:.3f}, {content['tokens_per_second']:,.0f} tokens/s"
             progress(steps, content["of"], note)
+            told = time.time()
 
-    def started() -> bool:
-        return any(event["event"] == "starting" and event["time"] > began for event in read_journal(run_directory))
+    def waits() -> bool:
+        since = [event["event"] for event in read_journal(run_directory) if event["time"] > began]
+        turns = [event for event in since if event in _GANG]
+        return not turns or turns[-1] != "starting"
 
     def watch() -> None:
         nonlocal told
-        waits, shown = progress is not None, 0.0
+        shown = 0.0
         while not stop.wait(1.0):
             if time.monotonic() - shown >= _SHOWN_SECONDS:
                 shown = time.monotonic()
                 gauges.set()
             with unsettled:
                 look()
-                if waits and time.time() - told > _WAITING_SECONDS:
+                if progress is not None and time.time() - told > _WAITING_SECONDS:
                     told = time.time()
-                    waits = not started()
-                    if waits:
+                    if waits():
                         print(no_room, flush=True)
 
     thread = threading.Thread(target=watch, name="training-progress", daemon=True)

@@ -180,7 +180,8 @@ def test_a_spot_notice_becomes_a_checkpoint_in_time_and_a_new_node(aws: Aws, cur
     assert lost in {told["id"] for told in aws.events("terminated")}
     (new,) = [told for told in aws.events("launched")[before:] if told["at"] > noticed]
     events = json.loads(aws.python(JOURNAL))
-    print([(event["event"], event.get("step"), round(event["time"] - noticed, 1)) for event in events])
+    for event in events:
+        print({**event, "time": round(event["time"] - noticed, 1)})
     saved = [event for event in events if event["event"] == "checkpoint" and event["time"] < noticed + NOTICE_SECONDS]
     (resumed,) = [event for event in events if event["event"] == "resume"]
     # A checkpoint for the notice alone: the recipe's own interval is longer than the run.

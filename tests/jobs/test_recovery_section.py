@@ -27,6 +27,13 @@ def test_a_disturbed_run_shows_its_attempts_and_what_ended_them(tmp_path: Path) 
     assert "checkpoint of step 100" in page
 
 
+def test_a_wait_for_machines_is_told_as_one(tmp_path: Path) -> None:
+    page = drawn(tmp_path, [{"time": -20, "event": "no_room", "workers": 2}, *STORY])
+    assert ">no room<" in page
+    assert "for 2 workers; asked for again until there is" in page
+    assert ">69 %<" in page
+
+
 def test_a_calm_run_takes_a_line(tmp_path: Path) -> None:
     page = drawn(tmp_path, [event for event in STORY if event["time"] < 70])
     assert "<svg" not in page

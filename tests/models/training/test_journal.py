@@ -9,7 +9,16 @@ import pyarrow.fs as pafs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ray.train.v2._internal.exceptions import WorkerGroupStartupFailedError, WorkerGroupStartupTimeoutError
+from ray.train.v2._internal.execution.controller.state import (
+    InitializingState,
+    ReschedulingState,
+    RestartingState,
+    RunningState,
+)
+from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
 
+from models.training.elastic import WritesJournal
 from models.training.journal import JOURNAL, Journal, read_journal
 from models.training.loop import train
 from models.training.timeline import timeline, told
@@ -143,3 +152,21 @@ def test_an_attempt_that_died_before_its_first_checkpoint_was_of_no_use() -> Non
     story += [at(35, "resume", step=0, lost_steps=5, last_sign=18), at(95, "end", step=60)]
     found = timeline(story)
     assert [attempt.useful for attempt in found.attempts] == [0, 60]
+
+
+def test_a_wait_for_machines_is_no_failure_and_is_told_once(tmp_path: Path) -> None:
+    """A node takes minutes to come, and Ray Train gives its wait up every so many seconds."""
+    late = ReschedulingState(ControllerError(WorkerGroupStartupTimeoutError(2)))
+    died = ReschedulingState(ControllerError(WorkerGroupStartupFailedError("a worker ended")))
+    went = RestartingState(WorkerGroupError("", {1: RuntimeError("killed")}))
+    writes = WritesJournal(str(tmp_path))
+    for state in (late, late, late, RunningState(), went, late, late, died, late):
+        writes.after_controller_state_update(InitializingState(), state)
+    found = [(event["event"], event.get("workers"), event.get("kind")) for event in read_journal(str(tmp_path))]
+    assert found == [
+        ("no_room", 2, None),
+        ("failure", None, "worker"),
+        ("no_room", 2, None),
+        ("failure", None, "controller"),
+    ]
+    assert timeline(read_journal(str(tmp_path))).failures == ["killed", "a worker ended"]

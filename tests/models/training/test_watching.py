@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from models.training import asking
+from models.training import asking, run
 from models.training.asking import asked_for, resources_of_a_worker
 from models.training.gauges import RunGauges
+from models.training.journal import Journal
 from models.training.run import _watch
 from models.training.settings import TrainingSettings
 
@@ -24,6 +25,32 @@ def test_a_file_that_is_read_while_it_is_replaced_ends_no_telling(tmp_path: Path
         while not told and time.monotonic() < deadline:
             time.sleep(0.1)
         assert told == [3]
+
+
+def test_a_run_without_workers_says_so_at_the_begin_and_after_a_failure_and_else_never(
+    tmp_path: Path, local_ray: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(run, "_WAITING_SECONDS", 0.5)
+    journal = Journal(str(tmp_path), "controller")
+
+    def says(seconds: float) -> bool:
+        """Whether it is said again within so many seconds."""
+        capsys.readouterr()
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            time.sleep(0.1)
+            if "no room" in capsys.readouterr().out:
+                return True
+        return False
+
+    with _watch(str(tmp_path), RunGauges(str(tmp_path), "a"), lambda steps, of, note: None, "no room"):
+        assert says(300)
+        journal.add("starting", workers=2)
+        time.sleep(2)
+        assert not says(3)
+        journal.add("failure", cause="a node went", kind="worker")
+        assert says(300)
+        assert says(300)
 
 
 def test_nothing_is_asked_for_early_where_the_cluster_cannot_grow(local_ray: None) -> None:
