@@ -171,6 +171,11 @@ class Checkpoints:
         self._problem = f"checkpoint of step {self._step} was not written: {error}"
         self._failed.append(self._problem)
 
+    @property
+    def busy(self) -> bool:
+        """Whether this worker's part of the newest save goes on; rank 0 waits in its own for the others'."""
+        return self._upload is not None and self._upload.running
+
     def landed(self) -> list[str]:
         """Locations committed since the last call; rank 0 knows, others answer with nothing. Never waits."""
         self._settle()

@@ -103,7 +103,7 @@ class _Run:
         self._resume()
         self.resumed_from, self.going = self.step, False
         self.stragglers = Stragglers(self.workers.everyone(socket.gethostname()))
-        self.urgency = Urgency(reporter, self.settings.checkpoint_every_seconds)
+        self.urgency = Urgency(reporter, self.settings.checkpoint_every_seconds, lambda: self.saving.busy)
         self.records = Records(spec, reporter, self.step, journal)
         self.saving.tell_damaged(self.step + 1, self.records)
         self.setup_seconds = time.perf_counter() - began

@@ -122,6 +122,11 @@ class Saving:
         blocked = round(time.perf_counter() - began, 4)
         self._told = {"step": meta.step, "begun": round(begun, 3), "blocked_seconds": blocked}
 
+    @property
+    def busy(self) -> bool:
+        """Whether this worker still writes the newest one; on rank 0 that is whether anybody does."""
+        return self._checkpoints is not None and self._checkpoints.busy
+
     def finish(self, step: int, records: Records) -> None:
         """Wait for the last checkpoint.
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from models.training.reporter import Reporter
+
+_AGAIN_SECONDS = 10.0
+"""So often a run is saved while its machines are about to go: what is done after the last of these is lost."""
 
 
 class Urgency:
@@ -19,10 +23,11 @@ class Urgency:
     Args:
         reporter: of the run; knows of notices.
         every_seconds: a checkpoint is wanted when so much time has passed since the last; 0: never.
+        busy: whether the last one is still being written; asked on rank 0.
     """
 
-    def __init__(self, reporter: Reporter, every_seconds: float) -> None:
-        self._reporter, self._every = reporter, every_seconds
+    def __init__(self, reporter: Reporter, every_seconds: float, busy: Callable[[], bool]) -> None:
+        self._reporter, self._every, self._busy = reporter, every_seconds, busy
         self._first, self._device = reporter.workers.first, reporter.workers.device
         gpu = self._device.type == "cuda"
         self._heard = torch.zeros(1, dtype=torch.float64, pin_memory=gpu)
@@ -36,8 +41,13 @@ class Urgency:
         if not self._first:
             return 0.0
         self._known = self._reporter.notice()
-        noticed = self._known is not None and self._known != self._saved
-        return float(noticed or 0 < self._every <= time.perf_counter() - self._saved_at)
+        since = time.perf_counter() - self._saved_at
+        noticed = self._known is not None and (self._known != self._saved or self._last_chance(self._known, since))
+        return float(noticed or 0 < self._every <= since)
+
+    def _last_chance(self, deadline: float, since: float) -> bool:
+        """Whether machines are still to go (milliseconds since 1970), and the last checkpoint is old."""
+        return since >= _AGAIN_SECONDS and time.time() * 1000 < deadline and not self._busy()
 
     def hear(self, asked: Tensor) -> None:
         """Take what all asked for together.

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 
 from models.network import PRESETS
+from models.training import urgency
 from models.training.batch import BatchPlan
 from models.training.checkpoint import MARKER
 from models.training.data import IGNORED
 from models.training.guard import DivergedError
 from models.training.loop import train
 from models.training.reporter import AloneReporter
+from models.training.saving import Saving
 from models.training.spec import METRICS
 from models.training.step_lines import left_out
 from models.training.storage import DamagedError
@@ -139,6 +141,25 @@ def test_after_a_notice_the_next_step_is_saved_however_seldom_steps_are_looked_a
     assert [location[-2:] for location, _ in noticed.checkpoints] == ["08", "20"]
     assert same_weights(*(final_weights(tmp_path / name) for name in ("whole", "noticed")))
     assert losses(tmp_path / "whole") == losses(tmp_path / "noticed")
+
+
+@pytest.mark.parametrize(("seconds", "again"), [(300, 0.0), (300, 300.0), (-1, 0.0)])
+def test_until_the_machines_go_it_is_saved_again_and_again(tmp_path, monkeypatch, seconds, again):
+    """What is done after the last checkpoint is lost, and two minutes of many GPUs are much."""
+    monkeypatch.setattr(urgency, "_AGAIN_SECONDS", again)
+    monkeypatch.setattr(Saving, "busy", False)
+    noticed = Notices(7, seconds)
+    train(spec(tmp_path, log_every_steps=1000), noticed)
+    steps = [int(location[-2:]) for location, _ in noticed.checkpoints]
+    assert steps == (list(range(8, 21)) if seconds > again else [8, 20])
+
+
+def test_no_step_waits_for_a_checkpoint_that_is_wanted_only_because_machines_go(tmp_path, monkeypatch):
+    monkeypatch.setattr(urgency, "_AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(Saving, "busy", True)
+    noticed = Notices(7, 300)
+    train(spec(tmp_path, log_every_steps=1000), noticed)
+    assert [int(location[-2:]) for location, _ in noticed.checkpoints] == [8, 20]
 
 
 def test_a_notice_in_the_last_of_many_bad_steps_is_heard_after_the_return(tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """A run that takes a second: data that can be learnt, and an engine that stumbles over marked samples."""
 
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -126,16 +127,16 @@ class Reports(AloneReporter):
 
 
 class Notices(Reports):
-    """There is a notice once so many steps are done."""
+    """There is a notice once so many steps are done: machines go in so many seconds."""
 
-    def __init__(self, steps):
+    def __init__(self, steps, seconds=0):
         super().__init__()
-        self.left = steps
+        self.left, self.deadline = steps, (time.time() + seconds) * 1000
 
     def notice(self):
         # It is asked for before each step.
         self.left -= 1
-        return 5.0 if self.left < 0 else None
+        return self.deadline if self.left < 0 else None
 
 
 def lines(directory, name="metrics.jsonl"):
