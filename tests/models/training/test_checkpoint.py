@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,25 @@ def test_what_changes_after_a_save_began_is_not_saved(tmp_path: Path) -> None:
     values.zero_()
     checkpoints.wait(required=True)
     assert torch.equal(stored_pieces(str(tmp_path / "step-00000001")).tensors()["big"], VALUES)
+
+
+def test_a_save_keeps_rank_0_busy_until_it_is_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    may = threading.Event()
+
+    def held(*arguments: Any) -> Any:
+        assert may.wait(300)
+        return write_pieces(*arguments)
+
+    monkeypatch.setattr(uploading, "write_pieces", held)
+    checkpoints = Checkpoints(str(tmp_path), Workers())
+    assert not checkpoints.busy
+    checkpoints.save(meta(1), pieces())
+    assert checkpoints.busy
+    assert checkpoints.newest() is None
+    may.set()
+    checkpoints.wait(required=True)
+    assert not checkpoints.busy
+    assert checkpoints.newest() is not None
 
 
 def test_the_newest_and_the_milestones_stay(tmp_path: Path) -> None:
